@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# Prepares a machine (Debian 12 or newer, Ubuntu 24.04 or newer) to build and test this project:
+# system packages, then LibTorch and the CUDA libraries it loads, under .deps/.
+#
+#   scripts/setup.sh [--cpu | --cuda] [--no-apt]
+#
+# --cpu      no CUDA: LibTorch's CPU side and the two small CUDA libraries that even it loads
+# --cuda     all of LibTorch and all it loads; the default where a CUDA toolkit 13 is found
+# --no-apt   leave the system packages alone
+#
+# CUDA libraries of an installed toolkit are linked, and only the missing ones are downloaded.
+# Run it again at any time: it does what is missing, and nothing else.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+packages=(
+  ca-certificates git g++ cmake ninja-build ccache mold python3 python3-pip unzip
+  nlohmann-json3-dev libspdlog-dev libfmt-dev libcli11-dev libgtest-dev libgmock-dev libutf8proc-dev
+  libjpeg62-turbo-dev libpng-dev libwebp-dev libgif-dev zlib1g-dev)
+wheels=scripts/wheels.txt
+deps=$PWD/.deps
+mode='' apt=yes
+for argument in "$@"; do
+  case $argument in
+    --cpu | --cuda) mode=${argument#--} ;;
+    --no-apt) apt=no ;;
+    *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2; exit 2 ;;
+  esac
+done
+
+# --- system packages -----------------------------------------------------------------------------
+if [[ $apt == yes ]] && ! dpkg-query -W -f='${Status}\n' "${packages[@]}" 2>&1 | awk '!/^install ok/ {exit 1}'; then
+  sudo=$([[ $EUID == 0 ]] || echo sudo)
+  $sudo apt-get update -q
+  $sudo apt-get install -y -q --no-install-recommends "${packages[@]}"
+fi
+
+# --- the CUDA toolkit, if there is one -----------------------------------------------------------
+nvcc=$(command -v nvcc || command -v "${CUDA_HOME:-}/bin/nvcc" || true)
+toolkit=''
+if [[ -n $nvcc ]] && "$nvcc" --version | grep -q 'release 13\.'; then
+  toolkit=$(dirname "$(dirname "$(readlink -f "$nvcc")")")
+fi
+mode=${mode:-$([[ -n $toolkit ]] && echo cuda || echo cpu)}
+echo "setup: mode $mode, CUDA toolkit ${toolkit:-none}"
+
+# LibTorch looks for the CUDA libraries in nvidia/*/lib beside its own folder.
+mkdir -p "$deps/torch" "$deps/nvidia/cu13/lib"
+find "$deps/nvidia/cu13/lib" -xtype l -delete
+for folder in ${toolkit:+"$toolkit/lib64" "$toolkit/extras/CUPTI/lib64"}; do
+  find "$folder/" -maxdepth 1 -name '*.so.*' -exec ln -sf -t "$deps/nvidia/cu13/lib" {} + 2>/dev/null || true
+done
+
+# --- the wheels ----------------------------------------------------------------------------------
+# Is this library linked from the toolkit, or unpacked from this very wheel?
+present() {  # library sha256
+  local file
+  file=$(compgen -G "$deps/torch/lib/$1" || compgen -G "$deps/nvidia/*/lib/$1") &&
+    { [[ -L $file ]] || grep -qsx "$1 $2" "$deps/unpacked.txt"; }
+}
+
+missing=$(
+  while read -r for_mode library wheel sha256; do
+    [[ $for_mode == cpu || $for_mode == "$mode" ]] || continue
+    present "$library" "$sha256" || echo "$library $wheel $sha256"
+  done <"$wheels"
+)
+if [[ -z $missing ]]; then
+  echo "setup: .deps is complete"
+  exit
+fi
+
+work=$(mktemp -d "$deps/unpacking.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+awk '{print $2, "--hash=sha256:" $3}' <<<"$missing" | sort -u | tee "$work/requirements.txt"
+
+# One Python tag for everybody: nothing of LibTorch's Python side is kept.
+platforms=(--platform manylinux2014_x86_64)
+for glibc in 17 18 25 27 28; do platforms+=(--platform "manylinux_2_${glibc}_x86_64"); done
+python3 -m pip download -q --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
+  --python-version 3.11 --implementation cp --abi cp311 --abi none "${platforms[@]}" \
+  -r "$work/requirements.txt" -d "$work/wheels"
+
+for wheel in "$work"/wheels/*.whl; do
+  case $(basename "$wheel") in
+    torch-*)
+      skip=('torch/lib/libtorch_python.so' 'torch/lib/libshm*')
+      [[ $mode == cuda ]] || skip+=('torch/lib/*cuda*' 'torch/lib/*nv*' 'torch/lib/libtorch.so')
+      unzip -q "$wheel" 'torch/include/*' 'torch/lib/*' 'torch/share/*' -x "${skip[@]}" -d "$work/tree" ;;
+    *) unzip -qo "$wheel" 'nvidia/*' -d "$work/tree" ;;
+  esac
+done
+[[ ! -d $work/tree/torch ]] || rm -rf "$deps/torch"
+cp -al --remove-destination "$work/tree/." "$deps/"
+awk '{print $1, $3}' <<<"$missing" >>"$deps/unpacked.txt"
+rm -rf "$work"
+echo "setup: done, $(du -sh "$deps" | cut -f1) in .deps"
