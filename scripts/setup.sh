@@ -8,7 +8,9 @@
 # --cuda     all of LibTorch and all it loads; the default where a CUDA toolkit 13 is found
 # --no-apt   leave the system packages alone
 #
-# CUDA libraries of an installed toolkit are linked, and only the missing ones are downloaded.
+# CUDA libraries of an installed toolkit are linked, and only the missing ones are downloaded. Downloads are kept in
+# ${XDG_CACHE_HOME:-~/.cache}/vlmamba, so that a second clone is quick. The handwritten digits of the quickstart come
+# out of scikit-learn's wheel in the same way. Without root, install the packages listed below and pass --no-apt.
 # Run it again at any time: it does what is missing, and nothing else.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -19,6 +21,7 @@ packages=(
   libjpeg62-turbo-dev libpng-dev libwebp-dev libgif-dev zlib1g-dev)
 wheels=scripts/wheels.txt
 deps=$PWD/.deps
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/vlmamba/wheels
 mode='' apt=yes
 for argument in "$@"; do
   case $argument in
@@ -55,7 +58,7 @@ done
 # Is this library linked from the toolkit, or unpacked from this very wheel?
 present() {  # library sha256
   local file
-  file=$(compgen -G "$deps/torch/lib/$1" || compgen -G "$deps/nvidia/*/lib/$1") &&
+  file=$(compgen -G "$deps/torch/lib/$1" || compgen -G "$deps/nvidia/*/lib/$1" || compgen -G "$deps/digits/$1") &&
     { [[ -L $file ]] || grep -qsx "$1 $2" "$deps/unpacked.txt"; }
 }
 
@@ -77,19 +80,25 @@ awk '{print $2, "--hash=sha256:" $3}' <<<"$missing" | sort -u | tee "$work/requi
 # One Python tag for everybody: nothing of LibTorch's Python side is kept.
 platforms=(--platform manylinux2014_x86_64)
 for glibc in 17 18 25 27 28; do platforms+=(--platform "manylinux_2_${glibc}_x86_64"); done
+mkdir -p "$cache" "$work/tree/digits"
 python3 -m pip download -q --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
   --python-version 3.11 --implementation cp --abi cp311 --abi none "${platforms[@]}" \
-  -r "$work/requirements.txt" -d "$work/wheels"
+  -r "$work/requirements.txt" -d "$cache"
 
-for wheel in "$work"/wheels/*.whl; do
+sha256sum "$cache"/*.whl >"$work/hashes.txt"
+while read -r sha256 wheel; do
+  grep -q "$sha256" "$work/requirements.txt" || continue
   case $(basename "$wheel") in
     torch-*)
       skip=('torch/lib/libtorch_python.so' 'torch/lib/libshm*')
       [[ $mode == cuda ]] || skip+=('torch/lib/*cuda*' 'torch/lib/*nv*' 'torch/lib/libtorch.so')
       unzip -q "$wheel" 'torch/include/*' 'torch/lib/*' 'torch/share/*' -x "${skip[@]}" -d "$work/tree" ;;
+    scikit_learn-*)
+      unzip -qoj "$wheel" sklearn/datasets/data/digits.csv.gz sklearn/datasets/descr/digits.rst -d "$work/tree/digits"
+      gunzip "$work/tree/digits/digits.csv.gz" ;;
     *) unzip -qo "$wheel" 'nvidia/*' -d "$work/tree" ;;
   esac
-done
+done <"$work/hashes.txt"
 [[ ! -d $work/tree/torch ]] || rm -rf "$deps/torch"
 cp -al --remove-destination "$work/tree/." "$deps/"
 awk '{print $1, $3}' <<<"$missing" >>"$deps/unpacked.txt"
