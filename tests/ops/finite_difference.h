@@ -1,13 +1,14 @@
 #pragma once
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <functional>
 #include <vector>
 
-namespace vlmamba::testing {
+namespace vlmamba::test {
 
 using Tensors = std::vector<at::Tensor>;
 
@@ -37,7 +38,7 @@ inline void expect_gradients_match(const std::function<Tensors(const Tensors&)>&
       torch::autograd::grad(differentiable_outputs, leaves, their_cotangents,
                             /*retain_graph=*/false, /*create_graph=*/false, /*allow_unused=*/true);
 
-  const at::NoGradGuard no_grad;
+  const c10::AutoGradMode no_grad(false);
   const auto weighted_sum = [&](const Tensors& at_inputs) {
     double sum = 0;
     const Tensors values = fn(at_inputs);
@@ -70,4 +71,4 @@ inline void expect_gradients_match(const std::function<Tensors(const Tensors&)>&
   }
 }
 
-}  // namespace vlmamba::testing
+}  // namespace vlmamba::test

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <optional>
+#include <string_view>
+
+namespace vlmamba::ops {
+
+using OptionalTensor = std::optional<at::Tensor>;
+
+/// Throw unless the op takes these tensors; called by every backend and Meta kernel.
+void check_selective_scan(const at::Tensor& u, const at::Tensor& delta, const at::Tensor& A, const at::Tensor& B,
+                          const at::Tensor& C, const OptionalTensor& D, const OptionalTensor& z,
+                          const OptionalTensor& delta_bias, const OptionalTensor& initial_state,
+                          const OptionalTensor& seq_idx);
+void check_selective_scan_2d(const at::Tensor& u, const at::Tensor& delta, const at::Tensor& A, const at::Tensor& B,
+                             const at::Tensor& C, const OptionalTensor& D, const OptionalTensor& delta_bias,
+                             std::string_view scan, const c10::SymInt& height, const c10::SymInt& width);
+
+}  // namespace vlmamba::ops
