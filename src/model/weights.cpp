@@ -1,0 +1,92 @@
+#include "vlmamba/model/weights.h"
+
+#include <ATen/ATen.h>
+
+#include <array>
+#include <cstring>
+
+#include "vlmamba/core/error.h"
+#include "vlmamba/io/atomic_file.h"
+#include "vlmamba/io/weights/safetensors.h"
+
+namespace vlmamba {
+namespace {
+
+using at::Tensor;
+
+constexpr std::array<std::pair<std::string_view, at::ScalarType>, 6> kTypes{{{"F32", at::kFloat},
+                                                                             {"BF16", at::kBFloat16},
+                                                                             {"F16", at::kHalf},
+                                                                             {"F64", at::kDouble},
+                                                                             {"I64", at::kLong},
+                                                                             {"I32", at::kInt}}};
+constexpr size_t kMaxNames = 20;
+
+std::string shape_text(at::IntArrayRef shape) {
+  std::string text = "[";
+  for (size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
+  return text + "]";
+}
+
+Tensor read_tensor(const io::SafetensorsFile& file, const io::TensorInfo& info) {
+  for (const auto& [name, type] : kTypes)
+    if (name == info.dtype) {
+      Tensor tensor = at::empty(info.shape, at::TensorOptions(type));
+      if (info.end > info.begin) std::memcpy(tensor.mutable_data_ptr(), file.data(info), info.end - info.begin);
+      return tensor;
+    }
+  throw Error(ExitCode::kWeights, file.path() + ": " + info.name, "expected a floating-point tensor, got " + info.dtype);
+}
+
+// What keeps file and module apart, a line a tensor.
+class Differences {
+ public:
+  void add(const std::string& line) {
+    if (++count_ <= kMaxNames) text_ += "\n    " + line;
+  }
+  void throw_if_any(const std::string& path) const {
+    if (count_ == 0) return;
+    const std::string rest = count_ > kMaxNames ? "\n    and " + std::to_string(count_ - kMaxNames) + " more" : "";
+    throw Error(ExitCode::kWeights, path, "expected the tensors of the model, got " + std::to_string(count_) + " differences:" + text_ + rest);
+  }
+
+ private:
+  size_t count_ = 0;
+  std::string text_;
+};
+
+}  // namespace
+
+void load_weights(torch::nn::Module& module, const std::string& path) {
+  const io::SafetensorsFile file(path);
+  auto parameters = module.named_parameters();
+  Differences differences;
+  for (const auto& parameter : parameters) {
+    const auto* info = file.find(parameter.key());
+    if (info == nullptr)
+      differences.add("missing      " + parameter.key() + " " + shape_text(parameter.value().sizes()));
+    else if (!parameter.value().sizes().equals(info->shape))
+      differences.add("wrong shape  " + parameter.key() + ": expected " + shape_text(parameter.value().sizes()) + ", got " +
+                      shape_text(info->shape));
+  }
+  for (const auto& info : file.tensors())
+    if (parameters.find(info.name) == nullptr) differences.add("unexpected   " + info.name + " " + shape_text(info.shape));
+  differences.throw_if_any(path);
+  const c10::AutoGradMode no_grad(false);
+  for (auto& parameter : parameters) parameter.value().copy_(read_tensor(file, *file.find(parameter.key())));
+}
+
+void save_weights(const torch::nn::Module& module, const std::string& path) {
+  std::vector<Tensor> kept;
+  std::vector<io::TensorView> views;
+  for (const auto& parameter : module.named_parameters()) {
+    const Tensor& tensor = kept.emplace_back(parameter.value().detach().cpu().contiguous());
+    std::string_view dtype = "F32";
+    for (const auto& [name, type] : kTypes)
+      if (type == tensor.scalar_type()) dtype = name;
+    views.push_back({parameter.key(), std::string(dtype), tensor.sizes().vec(), tensor.const_data_ptr(), tensor.nbytes()});
+  }
+  io::write_file_atomically(path, io::to_safetensors(views, {}));
+}
+
+}  // namespace vlmamba
