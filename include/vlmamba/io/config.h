@@ -56,7 +56,7 @@ template <typename T>
 struct Binding;
 
 template <typename T>
-void bind(const Json& json, T& out, const std::string& path, const Range& range, ConfigErrors& errors) {
+void read_value(const Json& json, T& out, const std::string& path, const Range& range, ConfigErrors& errors) {
   Binding<T>::read(json, out, path, range, errors);
 }
 
@@ -136,7 +136,7 @@ struct Binding<std::optional<T>> {
       out.reset();
       return;
     }
-    bind(raw, out.emplace(), path, range, errors);
+    read_value(raw, out.emplace(), path, range, errors);
   }
   static Json write(const std::optional<T>& value) { return value ? Binding<T>::write(*value) : Json(); }
   static std::string type() { return Binding<T>::type() + " or null"; }
@@ -153,7 +153,7 @@ struct Binding<std::vector<T>> {
       const Json* name = json.items()[i].find("name");
       const std::string element = name && name->is_string() ? name->as_string() : std::to_string(i);
       T value{};
-      bind(json.items()[i], value, join(path, element), range, errors);
+      read_value(json.items()[i], value, join(path, element), range, errors);
       out.push_back(std::move(value));
     }
   }
@@ -188,7 +188,7 @@ struct Binding<std::map<std::string, T>> {
     const Json json = typed(raw, false);
     if (!json.is_object()) return errors.add(raw, path, "expected an object, got " + quoted(raw));
     out.clear();
-    for (const auto& [key, value] : json.members()) bind(value, out[key], join(path, key), range, errors);
+    for (const auto& [key, value] : json.members()) read_value(value, out[key], join(path, key), range, errors);
   }
   static Json write(const std::map<std::string, T>& values) {
     Json json = Json::object();
@@ -210,7 +210,7 @@ struct Binding {
     template <typename Member>
     void operator()(std::string_view key, Member& member, std::string_view /*help*/, const Range& range = {}) {
       allowed.emplace_back(key);
-      if (const Json* value = json.find(key)) bind(*value, member, join(path, key), range, errors);
+      if (const Json* value = json.find(key)) read_value(*value, member, join(path, key), range, errors);
     }
   };
   struct Writer {
@@ -299,7 +299,7 @@ template <typename T>
 T from_json(const Json& json, const std::string& where) {
   T config{};
   ConfigErrors errors(where);
-  detail::bind(json, config, "", {}, errors);
+  detail::read_value(json, config, "", {}, errors);
   errors.throw_if_any();
   return config;
 }

@@ -1,0 +1,94 @@
+#include "vlmamba/io/weights/safetensors.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
+#include "vlmamba/core/error.h"
+
+namespace vlmamba::io {
+namespace {
+
+std::string file_of(const std::string& header, const std::string& data) {
+  const uint64_t length = header.size();
+  std::string bytes(sizeof length, '\0');
+  std::memcpy(bytes.data(), &length, sizeof length);
+  return bytes + header + data;
+}
+
+std::string written(const std::string& bytes) {
+  const std::string path = testing::TempDir() + "/safetensors_test.safetensors";
+  std::ofstream(path, std::ios::binary) << bytes;
+  return path;
+}
+
+std::string message(const std::string& bytes) {
+  try {
+    SafetensorsFile file(written(bytes));
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kWeights);
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(Safetensors, WhatIsWrittenReadsBack) {
+  const float values[]{1, 2, 3};
+  const int64_t id = 7;
+  const std::string bytes =
+      to_safetensors({{"a", "F32", {3}, values, sizeof values}, {"none", "F32", {0, 4}, nullptr, 0}, {"id", "I64", {}, &id, 8}},
+                     {{"about", "test"}});
+  const SafetensorsFile file(written(bytes));
+  ASSERT_EQ(file.tensors().size(), 3u);
+  EXPECT_EQ(std::memcmp(file.data(*file.find("a")), values, sizeof values), 0);
+  EXPECT_EQ(std::memcmp(file.data(*file.find("id")), &id, 8), 0);
+  EXPECT_EQ(file.find("none")->shape, (std::vector<int64_t>{0, 4}));
+  EXPECT_EQ(file.metadata().at("about"), "test");
+}
+
+TEST(Safetensors, EveryBrokenRuleIsNamed) {
+  const std::vector<std::pair<std::string, std::string>> cases{
+      {"abc", "got 3 bytes"},
+      {std::string(8, '\0') + "{}", "expected a header of 1 to 2 bytes, got 0"},
+      {std::string(8, '\x7f') + "{}", "expected a header of"},
+      {file_of(" {}", ""), "expected the header to begin with {"},
+      {file_of("{} x", ""), "expected end of input"},
+      {file_of("{\"a\":3}", ""), "a] expected an object"},
+      {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[1]}}", "1234"), "expected the key \"data_offsets\""},
+      {file_of("{\"a\":{\"dtype\":\"F31\",\"shape\":[1],\"data_offsets\":[0,4]}}", "1234"), "dtype: expected a known one"},
+      {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}", "1234"), "shape: expected a whole number"},
+      {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[1.0],\"data_offsets\":[0,4]}}", "1234"), "shape: expected a whole number"},
+      {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[4194305,4194305,211106198978564],\"data_offsets\":[0,4]}}", "1234"),
+       "expected at most 2^51 bytes"},
+      {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[0,281474976710656,281474976710656],\"data_offsets\":[0,0]}}", ""),
+       "expected at most 2^51 bytes"},
+      {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}", "1234"), "expected 8 bytes for F32 [2]"},
+      {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]}}", "1234"), "data_offsets"},
+      {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", "12345678"), "expected to begin at byte 0, got 4"},
+      {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},"
+               "\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", "1234"), "b] expected to begin at byte 4, got 0"},
+      {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", "123"), "expected 4 bytes of tensors, got 3"},
+      {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", "12345"), "expected 4 bytes of tensors, got 5"},
+      {file_of("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},\"a\":{\"dtype\":\"I8\",\"shape\":[1],"
+               "\"data_offsets\":[0,1]}}", "1"), "expected each key once"},
+      {file_of("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1],\"x\":1}}", "1"), "got \"x\""},
+      {file_of("{\"__metadata__\":{\"a\":1}}", ""), "expected a string"},
+      {file_of("{\"__metadata__\":[]}", ""), "expected an object of strings"}};
+  for (const auto& [bytes, expected] : cases) EXPECT_NE(message(bytes).find(expected), std::string::npos) << message(bytes);
+}
+
+TEST(Safetensors, FoldersAndMissingFilesAreRefused) {
+  EXPECT_THROW(SafetensorsFile(testing::TempDir()), Error);
+  EXPECT_THROW(SafetensorsFile("/nowhere.safetensors"), Error);
+}
+
+TEST(Safetensors, EveryTruncationIsDetected) {
+  const float values[]{1, 2, 3};
+  const std::string bytes = to_safetensors({{"a", "F32", {3}, values, sizeof values}}, {});
+  for (size_t size = 0; size < bytes.size(); ++size) EXPECT_NE(message(bytes.substr(0, size)), "no error") << size;
+}
+
+}  // namespace
+}  // namespace vlmamba::io
