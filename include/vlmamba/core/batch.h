@@ -5,10 +5,9 @@
 #include <string>
 #include <vector>
 
-namespace vlmamba {
+#include "vlmamba/core/tokens.h"
 
-constexpr int64_t kIgnoreIndex = -100;  ///< a label without loss
-constexpr int64_t kImageToken = -200;   ///< one position of a picture
+namespace vlmamba {
 
 /// What one forward pass takes. B rows of L positions, I pictures in the order of their first position.
 struct Batch {
