@@ -9,6 +9,7 @@ find_package(PNG REQUIRED)
 find_package(GIF REQUIRED)
 find_path(VLMAMBA_WEBP_INCLUDE webp/decode.h REQUIRED)
 find_library(VLMAMBA_WEBP_LIBRARY webp REQUIRED)
+find_library(VLMAMBA_WEBPDEMUX_LIBRARY webpdemux REQUIRED)
 find_path(VLMAMBA_UTF8PROC_INCLUDE utf8proc.h REQUIRED)
 find_library(VLMAMBA_UTF8PROC_LIBRARY utf8proc REQUIRED)
 
@@ -16,7 +17,7 @@ add_library(vlmamba_pictures INTERFACE IMPORTED)
 target_include_directories(vlmamba_pictures SYSTEM INTERFACE
   "${VLMAMBA_WEBP_INCLUDE}" "${JPEG_INCLUDE_DIRS}" "${PNG_INCLUDE_DIRS}" "${GIF_INCLUDE_DIRS}")
 target_link_libraries(vlmamba_pictures INTERFACE
-  JPEG::JPEG PNG::PNG "${GIF_LIBRARIES}" "${VLMAMBA_WEBP_LIBRARY}" Threads::Threads)
+  JPEG::JPEG PNG::PNG "${GIF_LIBRARIES}" "${VLMAMBA_WEBPDEMUX_LIBRARY}" "${VLMAMBA_WEBP_LIBRARY}" Threads::Threads)
 
 add_library(vlmamba_utf8proc INTERFACE IMPORTED)
 target_include_directories(vlmamba_utf8proc SYSTEM INTERFACE "${VLMAMBA_UTF8PROC_INCLUDE}")
