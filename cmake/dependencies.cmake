@@ -1,9 +1,11 @@
 # Debian's libraries behind libvlmamba. All are private: no public header names one.
 
 find_package(nlohmann_json 3.11 REQUIRED)
+find_package(fmt 9 REQUIRED)
 find_package(spdlog 1.10 REQUIRED)
 find_package(CLI11 2.1 REQUIRED)
 find_package(Threads REQUIRED)
+find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 find_package(JPEG REQUIRED)
 find_package(PNG REQUIRED)
 find_package(GIF REQUIRED)

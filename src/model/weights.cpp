@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstring>
+#include <set>
 
 #include "vlmamba/core/error.h"
 #include "vlmamba/io/atomic_file.h"
@@ -57,36 +58,50 @@ class Differences {
 
 }  // namespace
 
-void load_weights(torch::nn::Module& module, const std::string& path) {
-  const io::SafetensorsFile file(path);
-  auto parameters = module.named_parameters();
-  Differences differences;
-  for (const auto& parameter : parameters) {
-    const auto* info = file.find(parameter.key());
-    if (info == nullptr)
-      differences.add("missing      " + parameter.key() + " " + shape_text(parameter.value().sizes()));
-    else if (!parameter.value().sizes().equals(info->shape))
-      differences.add("wrong shape  " + parameter.key() + ": expected " + shape_text(parameter.value().sizes()) + ", got " +
-                      shape_text(info->shape));
-  }
-  for (const auto& info : file.tensors())
-    if (parameters.find(info.name) == nullptr) differences.add("unexpected   " + info.name + " " + shape_text(info.shape));
-  differences.throw_if_any(path);
-  const c10::AutoGradMode no_grad(false);
-  for (auto& parameter : parameters) parameter.value().copy_(read_tensor(file, *file.find(parameter.key())));
-}
-
-void save_weights(const torch::nn::Module& module, const std::string& path) {
+std::string tensors_to_safetensors(const NamedTensors& tensors) {
   std::vector<Tensor> kept;
   std::vector<io::TensorView> views;
-  for (const auto& parameter : module.named_parameters()) {
-    const Tensor& tensor = kept.emplace_back(parameter.value().detach().cpu().contiguous());
+  for (const auto& [name, original] : tensors) {
+    const Tensor& tensor = kept.emplace_back(original.detach().cpu().contiguous());
     std::string_view dtype = "F32";
-    for (const auto& [name, type] : kTypes)
-      if (type == tensor.scalar_type()) dtype = name;
-    views.push_back({parameter.key(), std::string(dtype), tensor.sizes().vec(), tensor.const_data_ptr(), tensor.nbytes()});
+    for (const auto& [spelling, type] : kTypes)
+      if (type == tensor.scalar_type()) dtype = spelling;
+    views.push_back({name, std::string(dtype), tensor.sizes().vec(), tensor.const_data_ptr(), tensor.nbytes()});
   }
-  io::write_file_atomically(path, io::to_safetensors(views, {}));
+  return io::to_safetensors(views, {});
+}
+
+void copy_from_safetensors(const NamedTensors& tensors, const std::string& path) {
+  const io::SafetensorsFile file(path);
+  std::set<std::string> names;
+  Differences differences;
+  for (const auto& [name, tensor] : tensors) {
+    names.insert(name);
+    const auto* info = file.find(name);
+    if (info == nullptr)
+      differences.add("missing      " + name + " " + shape_text(tensor.sizes()));
+    else if (!tensor.sizes().equals(info->shape))
+      differences.add("wrong shape  " + name + ": expected " + shape_text(tensor.sizes()) + ", got " + shape_text(info->shape));
+  }
+  for (const auto& info : file.tensors())
+    if (!names.contains(info.name)) differences.add("unexpected   " + info.name + " " + shape_text(info.shape));
+  differences.throw_if_any(path);
+  std::vector<Tensor> read;
+  for (const auto& [name, tensor] : tensors) read.push_back(read_tensor(file, *file.find(name)));
+  const c10::AutoGradMode no_grad(false);
+  for (size_t i = 0; i < read.size(); ++i) Tensor(tensors[i].second).copy_(read[i]);
+}
+
+NamedTensors named_parameters(const torch::nn::Module& module) {
+  NamedTensors tensors;
+  for (const auto& parameter : module.named_parameters()) tensors.emplace_back(parameter.key(), parameter.value());
+  return tensors;
+}
+
+void load_weights(torch::nn::Module& module, const std::string& path) { copy_from_safetensors(named_parameters(module), path); }
+
+void save_weights(const torch::nn::Module& module, const std::string& path) {
+  io::write_file_atomically(path, tensors_to_safetensors(named_parameters(module)));
 }
 
 }  // namespace vlmamba

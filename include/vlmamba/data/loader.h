@@ -1,0 +1,69 @@
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "vlmamba/core/batch.h"
+#include "vlmamba/data/example.h"
+#include "vlmamba/data/sampler.h"
+
+namespace vlmamba {
+
+/// How a step's records are cut into batches.
+struct BatchPlan {
+  int64_t global_batch;  ///< records of an optimizer step
+  int64_t micro_batch;   ///< records of a forward pass; divides global_batch
+  int64_t threads;       ///< that read examples ahead; 0: the caller reads
+};
+
+/// All batches of one optimizer step, and the counts that its loss is divided by.
+struct StepBatches {
+  std::vector<Batch> micro_batches;
+  int64_t num_tokens = 0;  ///< targets
+  int64_t num_images = 0;
+};
+
+/// Reads the records of one optimizer step after another, in the sampler's order for any number of threads. Threads touch
+/// no tensor: batches are made by the caller of next().
+class Loader {
+ public:
+  /// `records` and `reader` must outlive the loader. `first_step` counts from 0.
+  Loader(const std::vector<Record>& records, const ExampleReader& reader, Sampler sampler, const BatchPlan& plan, int64_t first_step);
+  ~Loader();
+  Loader(const Loader&) = delete;
+  Loader& operator=(const Loader&) = delete;
+
+  /// The batches of the next step. Throws what reading one of its records threw.
+  StepBatches next();
+
+ private:
+  struct Slot {
+    const Record* record;
+    bool started = false, ready = false;
+    Example example;
+    std::exception_ptr failure;
+  };
+  void refill();  // keeps the window of records ahead of the caller full
+  void work();
+  void read(Slot& slot) const;
+
+  const std::vector<Record>& records_;
+  const ExampleReader& reader_;
+  Sampler sampler_;
+  BatchPlan plan_;
+  int64_t position_;  // of the first record that is not in the window
+
+  std::mutex mutex_;
+  std::condition_variable work_waits_, caller_waits_;
+  std::deque<std::shared_ptr<Slot>> window_;
+  bool stopping_ = false;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace vlmamba

@@ -1,0 +1,140 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "vlmamba/core/fields.h"
+#include "vlmamba/data/prompt.h"
+#include "vlmamba/data/records.h"
+
+namespace vlmamba {
+
+/// What one part of the model does otherwise than the stage.
+struct PartOptimizerConfig {
+  std::optional<double> lr, weight_decay;
+
+  template <typename F>
+  void visit(F& f) {
+    f("lr", lr, "peak learning rate of this part", Range{0});
+    f("weight_decay", weight_decay, "weight decay of this part", Range{0});
+  }
+};
+
+/// AdamW. The defaults are LLaVA-1.5's first stage.
+struct OptimizerConfig {
+  double lr = 1e-3;
+  double weight_decay = 0;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double eps = 1e-8;
+  double clip = 1.0;
+  std::map<std::string, PartOptimizerConfig> parts;
+
+  template <typename F>
+  void visit(F& f) {
+    f("lr", lr, "peak learning rate", Range{0});
+    f("weight_decay", weight_decay, "decay per step and learning rate; never of norms, biases, A_log, D, dt_proj.bias", Range{0});
+    f("beta1", beta1, "decay of the mean of the gradients", Range{0, 1});
+    f("beta2", beta2, "decay of the mean of their squares", Range{0, 1});
+    f("eps", eps, "added to the root of that mean", Range{0});
+    f("clip", clip, "largest norm of all gradients together; 0: any", Range{0});
+    f("parts", parts, "by part (vision_encoder, connector, language_model): what differs there");
+  }
+};
+
+enum class ScheduleKind { kCosine, kLinear, kConstant };
+constexpr auto enum_names(ScheduleKind) {
+  return std::array{EnumName<ScheduleKind>{ScheduleKind::kCosine, "cosine"}, EnumName<ScheduleKind>{ScheduleKind::kLinear, "linear"},
+                    EnumName<ScheduleKind>{ScheduleKind::kConstant, "constant"}};
+}
+
+struct ScheduleConfig {
+  ScheduleKind kind = ScheduleKind::kCosine;
+  double warmup_ratio = 0.03;
+  int64_t warmup_steps = 0;
+
+  template <typename F>
+  void visit(F& f) {
+    f("kind", kind, "how the learning rate moves after the warm-up: to 0 (cosine, linear), or not at all");
+    f("warmup_ratio", warmup_ratio, "share of all steps in which it rises linearly from 0", Range{0, 1});
+    f("warmup_steps", warmup_steps, "the same in steps; 0: by warmup_ratio", Range{0});
+  }
+};
+
+struct BatchConfig {
+  int64_t global_batch = 256;
+  int64_t micro_batch = 16;
+  int64_t max_length = 2048;
+  int64_t loader_threads = 2;
+
+  template <typename F>
+  void visit(F& f) {
+    f("global_batch", global_batch, "records of an optimizer step", Range{1});
+    f("micro_batch", micro_batch, "records of a forward pass; divides global_batch, accumulation is derived", Range{1});
+    f("max_length", max_length, "positions of an example, pictures included; longer ones are cut", Range{2});
+    f("loader_threads", loader_threads, "threads that read records ahead; 0: none", Range{0, 256});
+  }
+};
+
+struct DataConfig {
+  std::vector<RecordSetConfig> sets;
+  int64_t validation_records = 0;
+
+  template <typename F>
+  void visit(F& f) {
+    f("sets", sets, "record files; all their records are mixed");
+    f("validation_records", validation_records, "records of each set that are never trained on, for the validation loss", Range{0});
+  }
+};
+
+struct CheckpointConfig {
+  int64_t every = 0;
+  int64_t keep_last = 2;
+
+  template <typename F>
+  void visit(F& f) {
+    f("every", every, "steps between checkpoints; 0: only at the end of the stage", Range{0});
+    f("keep_last", keep_last, "checkpoints of the stage that are kept; 0: all", Range{0});
+  }
+};
+
+/// One stage of a run: who trains, on what, how. Length: steps, or else epochs.
+struct StageConfig {
+  std::string name;
+  std::vector<std::string> trainable;
+  int64_t steps = 0;
+  double epochs = 1;
+  std::optional<PromptTemplate> prompt_template;
+  DataConfig data;
+  BatchConfig batch;
+  OptimizerConfig optimizer;
+  ScheduleConfig schedule;
+  CheckpointConfig checkpoint;
+  int64_t validate_every = 0;
+  int64_t log_every = 1;
+
+  template <typename F>
+  void visit(F& f) {
+    f("name", name, "names the stage's folder in the run, and the stage in --set and --stage");
+    f("trainable", trainable, "parts that train: vision_encoder, connector, language_model; the others are frozen");
+    f("steps", steps, "optimizer steps; 0: by epochs", Range{0});
+    f("epochs", epochs, "passes over the records, where steps is 0", Range{0});
+    f("prompt_template", prompt_template, "template of this stage where it is not prompt.template: plain, v1, v1_neox");
+    f("data", data, "what is trained on");
+    f("batch", batch, "sizes");
+    f("optimizer", optimizer, "AdamW");
+    f("schedule", schedule, "learning rate over the steps");
+    f("checkpoint", checkpoint, "when, and how many are kept");
+    f("validate_every", validate_every, "steps between validation losses; 0: none", Range{0});
+    f("log_every", log_every, "steps between lines of metrics.jsonl and timing.jsonl", Range{1});
+  }
+};
+
+/// Optimizer steps of a stage over this many records. An unfinished last batch is filled from the next epoch.
+int64_t planned_steps(const StageConfig& stage, int64_t num_records);
+
+}  // namespace vlmamba
