@@ -108,6 +108,14 @@ struct Binding<std::string> {
   static std::string type() { return "string"; }
 };
 
+/// A value that its owner reads later, with from_json.
+template <>
+struct Binding<Json> {
+  static void read(const Json& raw, Json& out, const std::string&, const Range&, ConfigErrors&) { out = raw; }
+  static Json write(const Json& value) { return value; }
+  static std::string type() { return "any"; }
+};
+
 template <Enum T>
 struct Binding<T> {
   static std::string names() {

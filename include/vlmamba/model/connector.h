@@ -8,6 +8,7 @@
 #include <string>
 
 #include "vlmamba/core/fields.h"
+#include "vlmamba/io/json.h"
 #include "vlmamba/nn/vss.h"
 
 namespace vlmamba {
@@ -16,12 +17,14 @@ namespace vlmamba {
 struct ConnectorConfig {
   std::string kind = "vss_l2";
   nn::VssConfig vss;
+  io::Json options = io::Json::object();
   std::string pretrained;
 
   template <typename F>
   void visit(F& f) {
     f("kind", kind, "mlp, vss_mlp, vss_l2, or a connector of your own program");
     f("vss", vss, "the vision selective scan (vss_mlp, vss_l2)");
+    f("options", options, "of a connector of your own program, which reads them with io::from_json");
     f("pretrained", pretrained, "safetensors file of weights; empty: fresh weights");
   }
 };

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "vlmamba/core/rng.h"
+
+/// Digit scenes: a 3x3 grid of cells of 16x16 pixels, some empty, some with a handwritten digit. The handwriting is the
+/// UCI set "Optical Recognition of Handwritten Digits" (E. Alpaydin, C. Kaynak; CC BY 4.0): 1,797 digits of 8x8 pixels
+/// with values 0 to 16.
+namespace quickstart {
+
+constexpr int kGrid = 3;
+constexpr int kCells = kGrid * kGrid;
+constexpr int kCellPixels = 16;
+constexpr int kSide = kGrid * kCellPixels;  ///< width and height of a picture
+constexpr int kEmpty = -1;
+
+struct Digit {
+  std::array<uint8_t, 64> pixels;  ///< 8x8 row by row, 0 to 16
+  int value;                       ///< 0 to 9
+};
+
+/// Which digits may be drawn: one in five is never seen in training.
+enum class Part { kTraining, kEvaluation };
+
+/// Reads the CSV file: a digit a line, 64 pixels and the value. Throws vlmamba::Error (data) with the line.
+std::vector<Digit> read_digits(const std::string& path, Part part);
+
+struct Scene {
+  std::array<int, kCells> cells;  ///< value or kEmpty, row by row
+};
+
+struct Question {
+  std::string kind;  ///< the question type, e.g. "what", "where", "count"
+  std::string text;
+  std::string answer;
+};
+
+/// A random scene: each cell is empty with probability 0.4.
+Scene random_scene(vlmamba::Rng& rng);
+
+/// Draws the scene with random samples of its digits, small shifts and contrast: kSide x kSide grey values.
+std::vector<uint8_t> draw(const Scene& scene, const std::vector<Digit>& digits, vlmamba::Rng& rng);
+
+/// One question of a random type that the scene answers unambiguously.
+Question ask(const Scene& scene, vlmamba::Rng& rng);
+
+/// One sentence that names every cell, row by row.
+std::string caption(const Scene& scene);
+
+/// The scene in words: for every patch of the encoder's grid, row by row, what its cell holds.
+std::string describe(const Scene& scene, int patches_per_side);
+
+}  // namespace quickstart

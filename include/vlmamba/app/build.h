@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "vlmamba/app/extensions.h"
+#include "vlmamba/app/run_config.h"
+#include "vlmamba/infer/responder.h"
+#include "vlmamba/train/trainer.h"
+
+/// Where a config becomes objects: the one place that knows all rooms.
+namespace vlmamba::app {
+
+/// The config's tokenizer. Throws Error (weights) if it knows more ids than the language model.
+Tokenizer load_tokenizer(const RunConfig& config);
+
+/// The records of a stage and what turns them into examples.
+StageData load_stage_data(const RunConfig& config, const StageConfig& stage, const Tokenizer& tokenizer, int64_t tokens_per_image);
+
+/// What lies beside the weights of every checkpoint, so that it can be used alone.
+std::map<std::string, std::string> checkpoint_companions(const RunConfig& config, const Tokenizer& tokenizer);
+
+/// Where a checkpoint of this program lies.
+struct CheckpointPlace {
+  std::string folder;      ///< the step folder
+  std::string run_folder;  ///< of the run it belongs to; the step folder where it stands alone
+  std::string stage;
+  int64_t step = 0;
+};
+
+/// Finds the checkpoint that a path means: a step folder, or a run, whose last stage's newest whole one is taken. Throws
+/// Error (weights).
+CheckpointPlace find_checkpoint(const std::string& path);
+
+/// A model with all that is needed to ask it.
+struct LoadedModel {
+  CheckpointPlace place;
+  RunConfig config;
+  Tokenizer tokenizer;
+  std::shared_ptr<VlMamba> model;
+
+  Responder responder(const SamplingConfig& sampling, uint64_t seed) const;
+};
+
+/// Rebuilds model, tokenizer, prompt and processor from a checkpoint alone; `overrides` as of --set.
+LoadedModel load_checkpoint(const std::string& path, const Extensions& extensions, const std::vector<std::string>& overrides = {});
+
+}  // namespace vlmamba::app

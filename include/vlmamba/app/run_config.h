@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "vlmamba/core/fields.h"
+#include "vlmamba/data/image_processor.h"
+#include "vlmamba/data/prompt.h"
+#include "vlmamba/eval/task.h"
+#include "vlmamba/model/vl_mamba.h"
+#include "vlmamba/train/stage.h"
+
+namespace vlmamba {
+
+/// One whole run: a model's history from its parts to its evaluation.
+struct RunConfig {
+  int64_t seed = 1;
+  std::string output_dir;
+  std::string data_root;
+  std::string weights_root;
+  std::string tokenizer;
+  ModelConfig model;
+  ImageProcessorConfig image_processor;
+  PromptConfig prompt;
+  std::vector<StageConfig> stages;
+  EvalConfig eval;
+
+  template <typename F>
+  void visit(F& f) {
+    f("seed", seed, "of all random draws", Range{0});
+    f("output_dir", output_dir, "folder of the run; must not exist yet");
+    f("data_root", data_root, "folder that relative paths of records, pictures and questions start from; empty: the working directory");
+    f("weights_root", weights_root, "folder that relative paths of tokenizer and weights start from; empty: the working directory");
+    f("tokenizer", tokenizer, "Hugging Face's tokenizer.json, or its folder");
+    f("model", model, "the architecture, always in full");
+    f("image_processor", image_processor, "how pictures become pixels");
+    f("prompt", prompt, "how conversations become ids");
+    f("stages", stages, "training stages, in order");
+    f("eval", eval, "evaluation");
+  }
+};
+
+namespace app {
+
+/// Checks what one field alone cannot tell: sizes that must agree, names that must differ, files that must be named.
+/// Throws Error (usage) that lists everything wrong.
+void check_run_config(const RunConfig& config, const std::string& where);
+
+/// The config with absolute paths, so that it means the same from any folder.
+RunConfig resolved(RunConfig config);
+
+/// Reads, overrides, checks and resolves.
+RunConfig read_run_config(const std::string& path, const std::vector<std::string>& overrides);
+
+}  // namespace app
+}  // namespace vlmamba

@@ -1,0 +1,88 @@
+#include "vlmamba/app/build.h"
+
+#include <filesystem>
+
+#include "vlmamba/core/log.h"
+#include "vlmamba/io/atomic_file.h"
+#include "vlmamba/io/config.h"
+
+namespace vlmamba::app {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kConfig = "config.json";
+
+void check_vocabulary(const Tokenizer& tokenizer, const std::string& path, int64_t rows) {
+  if (tokenizer.vocab_size() > rows)
+    throw Error(ExitCode::kWeights, path,
+                "expected at most model.language_model.vocab_size (" + std::to_string(rows) + ") ids, got " +
+                    std::to_string(tokenizer.vocab_size()) + "; tokenizer and language model do not belong together");
+}
+
+}  // namespace
+
+Tokenizer load_tokenizer(const RunConfig& config) {
+  auto tokenizer = Tokenizer::load(config.tokenizer);
+  check_vocabulary(tokenizer, config.tokenizer, config.model.language_model.vocab_size);
+  return tokenizer;
+}
+
+StageData load_stage_data(const RunConfig& config, const StageConfig& stage, const Tokenizer& tokenizer, int64_t tokens_per_image) {
+  PromptConfig prompt = config.prompt;
+  if (stage.prompt_template) prompt.template_name = *stage.prompt_template;
+  std::vector<std::string> roots;
+  for (const auto& set : stage.data.sets) roots.push_back(set.image_root);
+  return read_stage_data(
+      stage.data, {tokenizer, prompt, ImageProcessor(config.image_processor), std::move(roots), tokens_per_image, stage.batch.max_length},
+      static_cast<uint64_t>(config.seed));
+}
+
+std::map<std::string, std::string> checkpoint_companions(const RunConfig& config, const Tokenizer& tokenizer) {
+  return {{kConfig, io::write_config(config).to_string(2) + "\n"}, {"tokenizer.json", tokenizer.json_text()}};
+}
+
+CheckpointPlace find_checkpoint(const std::string& path) {
+  const fs::path folder = fs::absolute(path).lexically_normal();
+  if (fs::exists(folder / "manifest.json")) {
+    const std::string where = (folder / "state.json").string();
+    const auto state = io::read_json(where, ExitCode::kWeights);
+    CheckpointPlace place{folder.string(), folder.string(),
+                          io::require(state, "stage", io::Json::Kind::kString, where, ExitCode::kWeights).as_string(),
+                          io::require(state, "step", io::Json::Kind::kInteger, where, ExitCode::kWeights).as_integer()};
+    const fs::path run = folder.parent_path().parent_path().parent_path();  // RUN/STAGE/checkpoints/step_N
+    if (folder.parent_path().filename() == "checkpoints" && fs::exists(run / kConfig)) place.run_folder = run.string();
+    return place;
+  }
+  if (!fs::exists(folder / kConfig))
+    throw Error(ExitCode::kWeights, path, "expected a run or a checkpoint (a folder with config.json), got " +
+                                              std::string(fs::exists(folder) ? "something else" : "no such folder"));
+  const auto config = io::read_config<RunConfig>((folder / kConfig).string(), {});
+  for (auto stage = config.stages.rbegin(); stage != config.stages.rend(); ++stage) {
+    const io::CheckpointFolder checkpoints((folder / stage->name / "checkpoints").string());
+    if (const auto step = checkpoints.newest([](const std::string& why) { log::warn("passing over a damaged checkpoint: " + why); }))
+      return {checkpoints.step_path(*step), folder.string(), stage->name, *step};
+  }
+  throw Error(ExitCode::kWeights, path, "expected a run with a whole checkpoint, got none");
+}
+
+Responder LoadedModel::responder(const SamplingConfig& sampling, uint64_t seed) const {
+  return Responder({model, tokenizer, config.prompt, ImageProcessor(config.image_processor)}, sampling, seed);
+}
+
+LoadedModel load_checkpoint(const std::string& path, const Extensions& extensions, const std::vector<std::string>& overrides) {
+  LoadedModel loaded{find_checkpoint(path), {}, {}, nullptr};
+  const std::string& folder = loaded.place.folder;
+  io::verify_checkpoint(folder);
+  loaded.config = resolved(io::read_config<RunConfig>(folder + "/" + kConfig, overrides));
+  loaded.tokenizer = Tokenizer::load(folder + "/tokenizer.json");
+  ModelConfig architecture = loaded.config.model;  // its weights are the checkpoint's
+  for (std::string* weights : {&architecture.vision_encoder.pretrained, &architecture.connector.pretrained, &architecture.language_model.pretrained})
+    weights->clear();
+  check_vocabulary(loaded.tokenizer, folder + "/tokenizer.json", architecture.language_model.vocab_size);
+  loaded.model = build_model(architecture, static_cast<uint64_t>(loaded.config.seed), extensions.connectors);
+  load_weights(*loaded.model, folder + "/model.safetensors");
+  return loaded;
+}
+
+}  // namespace vlmamba::app

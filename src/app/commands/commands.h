@@ -1,0 +1,27 @@
+#pragma once
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <functional>
+#include <vector>
+
+#include "vlmamba/app/extensions.h"
+#include "vlmamba/core/error.h"
+
+/// A function for each subcommand: adds it to the command line and gives what it does when it is chosen.
+namespace vlmamba::app {
+
+struct Command {
+  CLI::App* parsed;
+  std::function<ExitCode()> run;
+};
+
+Command add_train(CLI::App& app, const Extensions& extensions);
+Command add_evaluate(CLI::App& app, const Extensions& extensions);
+Command add_generate(CLI::App& app, const Extensions& extensions);
+Command add_inspect(CLI::App& app, const Extensions& extensions);
+Command add_tokenize(CLI::App& app, const Extensions& extensions);
+Command add_reference(CLI::App& app, const Extensions& extensions);
+
+}  // namespace vlmamba::app

@@ -1,0 +1,119 @@
+#include <unistd.h>
+
+#include <charconv>
+#include <cstdio>
+#include <memory>
+#include <sstream>
+
+#include "src/app/commands/commands.h"
+#include "vlmamba/app/build.h"
+
+namespace vlmamba::app {
+namespace {
+
+struct Options {
+  std::string checkpoint, prompt, prompt_ids;
+  std::vector<std::string> images;
+  SamplingConfig sampling;
+  uint64_t seed = 0;
+  bool show = false, print_ids = false;
+};
+
+constexpr int kShownColumns = 48;
+
+// A picture in the terminal: two pixels a character where colours are shown, grey letters elsewhere.
+void show(const std::string& path) {
+  const io::Image original = io::read_image(path);
+  const int width = std::min(kShownColumns, original.width);
+  const io::Image image = resize_bicubic(original, width, std::max(2, original.height * width / original.width / 2 * 2));
+  const auto pixel = [&](int y, int x) { return image.rgb.data() + 3 * (static_cast<size_t>(y) * static_cast<size_t>(width) + static_cast<size_t>(x)); };
+  const bool colours = ::isatty(STDOUT_FILENO) != 0;
+  for (int y = 0; y + 1 < image.height; y += 2) {
+    for (int x = 0; x < width; ++x) {
+      const uint8_t *up = pixel(y, x), *down = pixel(y + 1, x);
+      if (colours)
+        std::printf("\033[38;2;%d;%d;%dm\033[48;2;%d;%d;%dm▀", up[0], up[1], up[2], down[0], down[1], down[2]);
+      else
+        std::fputc(" .:-=+*#%@"[(up[0] + up[1] + up[2] + down[0] + down[1] + down[2]) * 10 / (6 * 256)], stdout);
+    }
+    std::printf(colours ? "\033[0m\n" : "\n");
+  }
+}
+
+std::vector<int64_t> parse_ids(const std::string& text) {
+  std::vector<int64_t> ids;
+  std::istringstream parts(text);
+  for (std::string part; std::getline(parts, part, ',');) {
+    int64_t id = 0;
+    const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), id);
+    if (error != std::errc() || end != part.data() + part.size())
+      throw Error(ExitCode::kUsage, "--prompt-ids", "expected integers joined by commas, got \"" + part + "\"");
+    ids.push_back(id);
+  }
+  return ids;
+}
+
+void check_ids(const std::vector<int64_t>& ids, int64_t vocab_size, size_t pictures) {
+  size_t places = 0;
+  for (const int64_t id : ids) {
+    places += id == kImageToken ? 1 : 0;
+    if (id != kImageToken && (id < 0 || id >= vocab_size))
+      throw Error(ExitCode::kUsage, "--prompt-ids", "expected ids of 0 to " + std::to_string(vocab_size - 1) + ", got " + std::to_string(id));
+  }
+  if (places != pictures)
+    throw Error(ExitCode::kUsage, "--prompt-ids",
+                "expected " + std::to_string(pictures) + " times -200, once for each --image, got " + std::to_string(places));
+}
+
+ExitCode generate(const Options& options, const Extensions& extensions) {
+  const LoadedModel loaded = load_checkpoint(options.checkpoint, extensions);
+  const Responder responder = loaded.responder(options.sampling, options.seed);
+  Question question{"prompt", options.prompt, {}};
+  for (const auto& path : options.images) {
+    question.pictures.push_back(responder.read_picture(path));
+    if (options.show) show(path);
+  }
+  const auto prompt = options.prompt_ids.empty() ? responder.prompt_ids(question) : parse_ids(options.prompt_ids);
+  check_ids(prompt, loaded.config.model.language_model.vocab_size, question.pictures.size());
+  if (prompt.empty()) throw Error(ExitCode::kUsage, "--prompt", "expected at least one token, got none");
+  const auto ids = responder.continue_ids({prompt}, {question.pictures}).front();
+  if (options.print_ids) {
+    for (size_t i = 0; i < ids.size(); ++i) std::printf("%s%lld", i ? "," : "", static_cast<long long>(ids[i]));
+    std::printf("\n");
+    return ExitCode::kOk;
+  }
+  if (options.show) std::printf("> %s\n", options.prompt.c_str());
+  const std::string answer = loaded.tokenizer.decode(ids);
+  const auto first = answer.find_first_not_of(" \n");
+  std::printf("%s\n", first == std::string::npos ? "" : answer.substr(first).c_str());
+  return ExitCode::kOk;
+}
+
+}  // namespace
+
+Command add_generate(CLI::App& app, const Extensions& extensions) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("generate", "Answer one prompt, with or without pictures");
+  command->add_option("--checkpoint", options->checkpoint, "a run (its newest checkpoint) or a step folder")->required();
+  command->add_option("--image", options->images, "a picture; may be given several times")->expected(1)->take_all();
+  auto* prompt = command->add_option("--prompt", options->prompt, "the question; <image> places a picture, else it stands first");
+  auto* ids = command->add_option("--prompt-ids", options->prompt_ids, "the whole prompt as ids joined by commas, -200 for a picture");
+  prompt->excludes(ids);
+  command->add_option("--max-new-tokens", options->sampling.max_new_tokens, "tokens after which the answer is cut")
+      ->check(CLI::PositiveNumber)->capture_default_str();
+  command->add_option("--temperature", options->sampling.temperature, "0: the most probable token")
+      ->check(CLI::NonNegativeNumber)->capture_default_str();
+  command->add_option("--top-p", options->sampling.top_p, "draws among tokens of this probability together")
+      ->check(CLI::Range(0.0, 1.0))->capture_default_str();
+  command->add_option("--top-k", options->sampling.top_k, "draws among so many tokens; 0: all")
+      ->check(CLI::NonNegativeNumber)->capture_default_str();
+  command->add_option("--seed", options->seed, "seed of the draws")->capture_default_str();
+  command->add_flag("--show", options->show, "draw the pictures in the terminal");
+  command->add_flag("--print-ids", options->print_ids, "print the new ids, not the text");
+  command->callback([prompt, ids] {
+    if (prompt->count() + ids->count() == 0) throw CLI::RequiredError("--prompt or --prompt-ids");
+  });
+  return {command, [options, &extensions] { return generate(*options, extensions); }};
+}
+
+}  // namespace vlmamba::app

@@ -1,0 +1,198 @@
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <filesystem>
+#include <memory>
+
+#include "src/app/commands/commands.h"
+#include "vlmamba/app/build.h"
+#include "vlmamba/core/log.h"
+#include "vlmamba/core/version.h"
+#include "vlmamba/io/atomic_file.h"
+#include "vlmamba/io/config.h"
+
+namespace vlmamba::app {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Options {
+  std::string config, resume, stage;
+  std::vector<std::string> overrides;
+  bool dry_run = false;
+};
+
+volatile std::sig_atomic_t stop_signal = 0;
+
+// The first signal lets the step finish and be saved; the second ends the program at once.
+void on_stop_signal(int signal) {
+  stop_signal = signal;
+  std::signal(signal, SIG_DFL);
+}
+
+void make_folder(const fs::path& folder) {
+  std::error_code failed;
+  fs::create_directories(folder, failed);
+  if (failed) throw Error(ExitCode::kIo, folder.string(), "expected to make the folder, got: " + failed.message());
+}
+
+// Keeps a second program out of the run while this one lives.
+class RunLock {
+ public:
+  explicit RunLock(const std::string& run) {
+    const std::string path = run + "/.lock";
+    descriptor_ = ::open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644);
+    if (descriptor_ < 0) throw Error(ExitCode::kIo, path, "expected to make the lock file, got a failed open");
+    if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
+    ::close(descriptor_);
+    throw Error(ExitCode::kUsage, run, "expected a run that no other program trains, got one that is locked");
+  }
+  ~RunLock() { ::close(descriptor_); }
+  RunLock(const RunLock&) = delete;
+  RunLock& operator=(const RunLock&) = delete;
+
+ private:
+  int descriptor_;
+};
+
+RunConfig read_config(const Options& options) {
+  if (options.resume.empty()) return read_run_config(options.config, options.overrides);
+  const std::string path = options.resume + "/config.json";
+  if (!fs::exists(path)) throw Error(ExitCode::kUsage, options.resume, "expected a run (a folder with config.json), got none");
+  RunConfig config = read_run_config(path, {});
+  config.output_dir = fs::absolute(options.resume).lexically_normal().string();  // it may have been moved
+  return config;
+}
+
+// Which stages are to be trained: indices into config.stages.
+std::vector<size_t> chosen_stages(const RunConfig& config, const std::string& only) {
+  std::vector<size_t> chosen;
+  std::string names;
+  for (size_t i = 0; i < config.stages.size(); ++i) {
+    names += (names.empty() ? "" : ", ") + config.stages[i].name;
+    if (only.empty() || config.stages[i].name == only) chosen.push_back(i);
+  }
+  if (chosen.empty())
+    throw Error(ExitCode::kUsage, only.empty() ? "stages" : "--stage",
+                "expected " + (names.empty() ? "a stage to train" : "one of " + names) + ", got " + (only.empty() ? "none" : "\"" + only + "\""));
+  return chosen;
+}
+
+io::CheckpointFolder checkpoints_of(const RunConfig& config, size_t stage) {
+  return io::CheckpointFolder(config.output_dir + "/" + config.stages[stage].name + "/checkpoints");
+}
+
+std::optional<int64_t> newest(const RunConfig& config, size_t stage) {
+  return checkpoints_of(config, stage).newest([](const std::string& why) { log::warn("passing over a damaged checkpoint: " + why); });
+}
+
+// Trains the stages of a run that are not finished yet.
+class Run {
+ public:
+  Run(const RunConfig& config, const Extensions& extensions)
+      : config_(config), tokenizer_(load_tokenizer(config)),
+        model_(build_model(config.model, static_cast<uint64_t>(config.seed), extensions.connectors)) {}
+
+  ExitCode train(const std::vector<size_t>& chosen) {
+    // The last stage that was begun is continued; what came before it is finished.
+    size_t first = 0;
+    for (size_t i = 0; i < chosen.size(); ++i)
+      if (newest(config_, chosen[i])) first = i;
+    if (!newest(config_, chosen[first]) && chosen[first] > 0) start_from_stage_before(chosen[first]);
+    for (size_t i = first; i < chosen.size(); ++i)
+      if (train_stage(chosen[i]) == StageEnd::kStopped) {
+        log::info("stopped in good order; continue with: vlmamba train --resume " + config_.output_dir);
+        return ExitCode::kPreempted;
+      }
+    log::info("finished: " + config_.output_dir);
+    return ExitCode::kOk;
+  }
+
+ private:
+  void start_from_stage_before(size_t stage) {
+    const auto step = newest(config_, stage - 1);
+    if (!step) return;
+    const std::string folder = checkpoints_of(config_, stage - 1).step_path(*step);
+    load_weights(*model_, folder + "/model.safetensors");
+    log::info("stage " + config_.stages[stage].name + " starts from " + folder);
+  }
+
+  StageEnd train_stage(size_t index) {
+    const StageConfig& stage = config_.stages[index];
+    const StageData data = load_stage_data(config_, stage, tokenizer_, model_->vision_encoder->num_patches());
+    Trainer trainer(*model_, data,
+                    {stage, static_cast<uint64_t>(config_.seed), static_cast<uint32_t>(index), config_.output_dir + "/" + stage.name,
+                     checkpoint_companions(config_, tokenizer_), [] { return stop_signal != 0; }});
+    if (const auto step = newest(config_, index)) {
+      trainer.restore(*step);
+      log::info("stage " + stage.name + " resumes at step " + std::to_string(*step) + " of " + std::to_string(trainer.total_steps()));
+    } else {
+      log::info(trainer.summary());
+    }
+    return trainer.run();
+  }
+
+  const RunConfig& config_;
+  Tokenizer tokenizer_;
+  std::shared_ptr<VlMamba> model_;
+};
+
+// What would be trained. Needs neither weights nor records.
+ExitCode plan(RunConfig config, const std::vector<size_t>& chosen, const Extensions& extensions) {
+  for (std::string* path : {&config.model.vision_encoder.pretrained, &config.model.connector.pretrained, &config.model.language_model.pretrained})
+    if (!fs::exists(*path)) path->clear();
+  const auto tokenizer = load_tokenizer(config);
+  const auto model = build_model(config.model, static_cast<uint64_t>(config.seed), extensions.connectors);
+  for (const size_t i : chosen) {
+    StageConfig stage = config.stages[i];
+    const bool there = std::all_of(stage.data.sets.begin(), stage.data.sets.end(), [](const auto& set) { return fs::exists(set.records); });
+    if (!there) log::warn("stage " + stage.name + ": the records are not there yet");
+    const StageData data = there ? load_stage_data(config, stage, tokenizer, model->vision_encoder->num_patches())
+                                 : StageData{{tokenizer, config.prompt, ImageProcessor(config.image_processor), {}, 0, 0}, {}, {}, {}};
+    std::printf("%s\n", Trainer(*model, data, {stage, 0, 0, config.output_dir, {}, {}}).summary().c_str());
+  }
+  return ExitCode::kOk;
+}
+
+ExitCode train(const Options& options, const Extensions& extensions) {
+  const RunConfig config = read_config(options);
+  const auto chosen = chosen_stages(config, options.stage);
+  if (options.dry_run) return plan(config, chosen, extensions);
+  if (options.resume.empty() && fs::exists(config.output_dir + "/config.json"))
+    throw Error(ExitCode::kUsage, config.output_dir,
+                "expected a folder without a run, got one; continue it with --resume, or name another with --set output_dir=…");
+  make_folder(config.output_dir);
+  const RunLock lock(config.output_dir);
+  Run run(config, extensions);  // before anything is written: bad weights leave no run behind
+  io::write_file_atomically(config.output_dir + "/config.json", io::write_config(config).to_string(2) + "\n");
+  log::set_file(config.output_dir + "/log.txt");
+  log::info("vlmamba " + version() + ", LibTorch " + libtorch_version() + ", run " + config.output_dir);
+  std::signal(SIGTERM, on_stop_signal);
+  std::signal(SIGINT, on_stop_signal);
+  return run.train(chosen);
+}
+
+}  // namespace
+
+Command add_train(CLI::App& app, const Extensions& extensions) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("train", "Train the stages of a run, or continue one");
+  auto* config = command->add_option("--config", options->config, "run config, a JSON file with comments");
+  auto* resume = command->add_option("--resume", options->resume, "folder of a run that is to be continued");
+  command->add_option("--set", options->overrides, "replaces a value of the config: key.path=value, e.g. stages.align.optimizer.lr=1e-3")
+      ->needs(config)
+      ->expected(1)
+      ->take_all();
+  command->add_option("--stage", options->stage, "only this stage, from what the one before left, or from the parts' own weights");
+  command->add_flag("--dry-run", options->dry_run, "print what would be trained, and stop");
+  config->excludes(resume);
+  command->callback([command, config, resume] {
+    if (config->count() + resume->count() == 0) throw CLI::RequiredError("--config or --resume");
+  });
+  return {command, [options, &extensions] { return train(*options, extensions); }};
+}
+
+}  // namespace vlmamba::app
