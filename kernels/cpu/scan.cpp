@@ -3,7 +3,6 @@
 
 #define TORCH_ASSERT_ONLY_METHOD_OPERATORS
 #include <ATen/Dispatch.h>
-#include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -15,6 +14,7 @@
 #include <vector>
 
 #include "kernels/cpu/scan_lanes.h"
+#include "kernels/cpu/work.h"
 #include "src/ops/check.h"
 #include "src/ops/selective_scan.h"
 #include "vlmamba/ops/scan_order.h"
@@ -25,26 +25,14 @@ namespace {
 using at::Tensor;
 using ops::OptionalTensor;
 
-constexpr int64_t kTasks = 16;  // enough for any desktop when the batch is small
-
 template <typename T>
 ScanKernels<T> kernels() {
-  static const ScanKernels<T> chosen = __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-                                               __builtin_cpu_supports("avx512bw")
-                                           ? avx512::scan_kernels<T>()
-                                       : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")
-                                           ? avx2::scan_kernels<T>()
-                                           : baseline::scan_kernels<T>();
-  return chosen;
-}
-
-template <typename T>
-const T* data(const Tensor& tensor) {
-  return tensor.defined() ? tensor.const_data_ptr<T>() : nullptr;
-}
-template <typename T>
-T* mutable_data(const Tensor& tensor) {
-  return tensor.defined() ? tensor.mutable_data_ptr<T>() : nullptr;
+  switch (instruction_set()) {
+    case InstructionSet::kAvx512: return avx512::scan_kernels<T>();
+    case InstructionSet::kAvx2: return avx2::scan_kernels<T>();
+    case InstructionSet::kBaseline: break;
+  }
+  return baseline::scan_kernels<T>();
 }
 
 // All tensors of a scan in the type of its arithmetic, contiguous. Undefined where not given.
@@ -66,24 +54,6 @@ struct ScanInputs {
             data<T>(D), data<T>(z), data<T>(delta_bias), data<T>(initial_state)};
   }
 };
-
-// What happens at each position: the first run of a row goes on from the initial state.
-std::vector<StepKind> step_kinds(const Tensor& seq_idx) {
-  const Tensor ids = seq_idx.contiguous();
-  const int64_t rows = ids.size(0), length = ids.size(1);
-  std::vector<StepKind> kinds(static_cast<size_t>(rows * length));
-  const int32_t* id = ids.const_data_ptr<int32_t>();
-  for (int64_t row = 0; row < rows; ++row) {
-    bool started = false;
-    for (int64_t t = 0; t < length; ++t) {
-      const int64_t i = row * length + t;
-      const bool starts = t == 0 || id[i] != id[i - 1];
-      kinds[i] = id[i] < 0 ? StepKind::kPadding : starts && started ? StepKind::kReset : StepKind::kGoOn;
-      started = started || id[i] >= 0;
-    }
-  }
-  return kinds;
-}
 
 ScanInputs inputs_1d(const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C,
                      const OptionalTensor& D, const OptionalTensor& z, const OptionalTensor& delta_bias, bool delta_softplus,
@@ -113,32 +83,16 @@ ScanInputs inputs_2d(const Tensor& u, const Tensor& delta, const Tensor& A, cons
   return in;
 }
 
-// Calls work(row, slice, first_block, last_block) for every slice of channel blocks of every row.
-template <typename Work>
-void for_each_slice(const ScanInputs& in, const Work& work, int64_t slices) {
-  const int64_t blocks = blocks_per_group(in.channels(), in.groups()) * in.groups();
-  at::parallel_for(0, in.u.size(0) * slices, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t task = begin; task < end; ++task) {
-      const int64_t slice = task % slices;
-      work(task / slices, slice, blocks * slice / slices, blocks * (slice + 1) / slices);
-    }
-  });
-}
-
-int64_t slices_of(const ScanInputs& in) {
-  const int64_t blocks = blocks_per_group(in.channels(), in.groups()) * in.groups();
-  const int64_t rows = std::max<int64_t>(in.u.size(0), 1);
-  return std::clamp<int64_t>(kTasks / rows, 1, std::max<int64_t>(blocks, 1));
-}
+int64_t blocks_of(const ScanInputs& in) { return blocks_per_group(in.channels(), in.groups()) * in.groups(); }
+int64_t slices_of(const ScanInputs& in) { return cpu::slices_of(in.u.size(0), blocks_of(in)); }
 
 template <typename T>
 void run_forward(const ScanInputs& in, const Tensor& y, const Tensor& final_state) {
   const auto problem = in.problem<T>();
   const ScanOutput<T> out{mutable_data<T>(y), mutable_data<T>(final_state)};
-  for_each_slice(
-      in,
-      [&](int64_t row, int64_t, int64_t first, int64_t last) { kernels<T>().forward(problem, out, row, first, last); },
-      slices_of(in));
+  for_each_slice(in.u.size(0), blocks_of(in), slices_of(in), [&](int64_t row, int64_t, int64_t first, int64_t last) {
+    kernels<T>().forward(problem, out, row, first, last);
+  });
 }
 
 Tensor empty_like_shape(const Tensor& like) { return at::empty_like(like, at::MemoryFormat::Contiguous); }
@@ -176,12 +130,9 @@ void run_backward(const ScanInputs& in, const Tensor& dy, const Tensor& dfinal, 
   const ScanGradients<T> pointers{data<T>(dy), data<T>(dfinal), mutable_data<T>(g.du), mutable_data<T>(g.ddelta),
                                   mutable_data<T>(g.dB), mutable_data<T>(g.dC), mutable_data<T>(g.dA), mutable_data<T>(g.dD),
                                   mutable_data<T>(g.dbias), mutable_data<T>(g.dz), mutable_data<T>(g.dinitial)};
-  for_each_slice(
-      in,
-      [&](int64_t row, int64_t slice, int64_t first, int64_t last) {
-        kernels<T>().backward(problem, pointers, row, slice, first, last);
-      },
-      slices);
+  for_each_slice(in.u.size(0), blocks_of(in), slices, [&](int64_t row, int64_t slice, int64_t first, int64_t last) {
+    kernels<T>().backward(problem, pointers, row, slice, first, last);
+  });
 }
 
 Gradients backward(const ScanInputs& in, const Tensor& dy, const Tensor& dfinal) {

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <cstdint>
+#include "kernels/cpu/blocks.h"
 
 // The selective scans on the CPU, without LibTorch: compiled once per instruction set (scan_lanes.cpp), chosen at run
 // time by scan.cpp. Vector lane = channel; the states of kLanes channels stay in cache while time runs.
@@ -10,10 +10,7 @@
 
 namespace vlmamba::cpu {
 
-constexpr int64_t kLanes = 16;
 constexpr int64_t kTile = 16;  // steps between two states that the backward keeps
-
-enum class StepKind : int8_t { kGoOn, kReset, kPadding };
 
 template <typename T>
 struct ScanProblem {
@@ -52,11 +49,6 @@ struct ScanGradients {
   T* dz;                  // [B, L, D] or null
   T* dinitial_state;      // [B, D, N] or null
 };
-
-// A group's channels in blocks of kLanes, so that no block has two groups.
-inline int64_t blocks_per_group(int64_t channels, int64_t groups) {
-  return (channels / groups + kLanes - 1) / kLanes;
-}
 
 // One row of the batch, blocks first_block .. last_block-1 of every direction.
 template <typename T>

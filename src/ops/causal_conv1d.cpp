@@ -1,133 +1,211 @@
-// The causal convolutions, made of differentiable ATen ops, which serve every device and autograd.
+// The causal convolutions as the dispatcher sees them: schemas, checks, shapes and gradients.
 
 #include "vlmamba/ops/causal_conv1d.h"
 
 #include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd_not_implemented_fallback.h>
+#include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include "src/ops/causal_conv1d.h"
 #include "src/ops/check.h"
-#include "vlmamba/ops/cross_scan.h"
+#include "vlmamba/ops/scan_order.h"
 
 namespace vlmamba::ops {
 namespace {
 
 using at::Tensor;
-using OptionalTensor = std::optional<Tensor>;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
 
-Tensor activated(const char* op, const Tensor& y, c10::string_view activation) {
-  TORCH_CHECK(activation == "none" || activation == "silu", "[", op, "] activation: expected none or silu, got ",
-              std::string(activation));
-  return activation == "silu" ? at::silu(y) : y;
+Tensor or_undefined(const OptionalTensor& tensor) { return tensor ? *tensor : Tensor(); }
+OptionalTensor if_defined(const Tensor& tensor) { return tensor.defined() ? OptionalTensor(tensor) : OptionalTensor(); }
+Tensor given(const Tensor& gradient, const Tensor& input) { return input.defined() ? gradient : Tensor(); }
+
+template <typename Signature>
+auto find_op(const char* name) {
+  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
 }
 
-// Number of the run that each position belongs to, 0 for what the initial state precedes; -1 at padding. [B,L]
-Tensor run_numbers(const Tensor& seq_idx) {
-  Tensor before = at::full_like(seq_idx.slice(1, 0, 1), -1);
-  before = at::cat({before, seq_idx.slice(1, 0, -1)}, 1);
-  const Tensor starts = seq_idx.ge(0).logical_and(seq_idx.ne(before));
-  return at::where(seq_idx.ge(0), starts.cumsum(1) - 1, -1);
+void check_activation(const char* op, std::string_view activation) {
+  TORCH_CHECK(activation == "none" || activation == "silu", "[", op, "] activation: expected none or silu, got ", std::string(activation));
 }
 
-// The last W-1 inputs of the last run of each row.
-Tensor last_inputs(const Tensor& extended, const Tensor& run, int64_t taps) {
-  const int64_t length = run.size(1);
-  const Tensor position = at::arange(length, run.options()).expand_as(run);
-  const Tensor last = at::where(run.ge(0), position, -1).amax(1);                       // [B], -1: all padding
-  const Tensor at_last = run.gather(1, last.clamp_min(0).unsqueeze(1)).clamp_min(0);    // [B,1]
-  const Tensor index = last.unsqueeze(1) + at::arange(1, taps + 1, run.options());      // [B,W-1] into extended
-  const Tensor history = at::zeros({run.size(0), taps}, run.options());                 // the initial state is of run 0
-  const Tensor extended_run = at::cat({history, run}, 1);
-  const Tensor same = extended_run.gather(1, index).eq(at_last).unsqueeze(-1);
-  const Tensor inputs = extended.gather(1, index.unsqueeze(-1).expand({-1, -1, extended.size(2)}));
-  return at::where(same, inputs, at::zeros({}, extended.options()));
-}
+using ConvSignature = std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, const OptionalTensor&, const OptionalTensor&,
+                                                 const OptionalTensor&, c10::string_view);
+using Conv2dSignature = Tensor(const Tensor&, const Tensor&, const OptionalTensor&, c10::string_view, c10::SymInt, c10::SymInt,
+                               c10::string_view);
+using ConvBackwardSignature = std::tuple<Tensor, Tensor, Tensor, Tensor>(const Tensor&, const OptionalTensor&, const Tensor&,
+                                                                         const Tensor&, const OptionalTensor&, const OptionalTensor&,
+                                                                         const OptionalTensor&, c10::string_view);
+using Conv2dBackwardSignature = std::tuple<Tensor, Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&, const OptionalTensor&,
+                                                                   c10::string_view, c10::SymInt, c10::SymInt, c10::string_view);
 
-std::tuple<Tensor, Tensor> conv(const Tensor& x, const Tensor& weight, const OptionalTensor& bias,
-                                const OptionalTensor& initial_state, const OptionalTensor& seq_idx,
-                                c10::string_view activation) {
-  constexpr const char* op = "causal_conv1d";
-  check_floating(op, "x", x);
-  check_shape(op, "x", x, {kAnySize, kAnySize, kAnySize});
-  check_shape(op, "weight", weight, {x.sym_size(2), kAnySize});
-  if (bias) check_shape(op, "bias", *bias, {x.sym_size(2)});
-  const int64_t length = x.size(1), taps = weight.size(1) - 1;
-  TORCH_CHECK(taps >= 0, "[", op, "] weight: expected a width of 1 or more, got 0");
-  if (initial_state) check_shape(op, "initial_state", *initial_state, {x.sym_size(0), taps, x.sym_size(2)});
-  if (seq_idx) check_shape(op, "seq_idx", *seq_idx, {x.sym_size(0), x.sym_size(1)});
-
-  const Tensor before = initial_state ? *initial_state : at::zeros({x.size(0), taps, x.size(2)}, x.options());
-  const Tensor run = seq_idx ? run_numbers(*seq_idx) : Tensor();
-  const Tensor zero = at::zeros({}, x.options());
-  const Tensor read = run.defined() ? at::where(run.ge(0).unsqueeze(-1), x, zero) : x;
-  const Tensor extended = at::cat({before, read}, 1);  // [B, W-1+L, D]
-  const auto type = math_type(x);
-  Tensor y = bias ? bias->to(type).expand({x.size(0), length, -1}) : at::zeros({}, x.options().dtype(type));
-  const Tensor extended_run =
-      run.defined() ? at::cat({at::zeros({x.size(0), taps}, run.options()), run}, 1) : Tensor();
-  for (int64_t w = 0; w <= taps; ++w) {
-    Tensor tap = extended.slice(1, w, w + length);
-    if (run.defined()) tap = at::where(extended_run.slice(1, w, w + length).eq(run).unsqueeze(-1), tap, zero);
-    y = y + tap.to(type) * weight.select(1, w).to(type);
+class CausalConv1d : public torch::autograd::Function<CausalConv1d> {
+ public:
+  static variable_list forward(AutogradContext* context, const Tensor& x, const Tensor& weight, const OptionalTensor& bias,
+                               const OptionalTensor& initial_state, const OptionalTensor& seq_idx, std::string activation) {
+    const at::AutoDispatchBelowADInplaceOrView below_autograd;
+    context->save_for_backward({x, weight, or_undefined(bias), or_undefined(initial_state), or_undefined(seq_idx)});
+    context->saved_data["activation"] = activation;
+    context->set_materialize_grads(false);
+    auto [y, final_state] = causal_conv1d(x, weight, bias, initial_state, seq_idx, activation);
+    return {y, final_state};
   }
-  y = activated(op, y, activation).to(x.scalar_type());
-  if (run.defined()) y = at::where(run.ge(0).unsqueeze(-1), y, zero);
-  if (length == 0 || taps == 0) return {y, before.clone()};
-  return {y, run.defined() ? last_inputs(extended, run, taps) : extended.slice(1, length).clone()};
+
+  static variable_list backward(AutogradContext* context, const variable_list& grads) {
+    const auto s = context->get_saved_variables();
+    const Tensor dy = grads[0].defined() ? grads[0] : at::zeros_like(s[0]);
+    static const auto op = find_op<ConvBackwardSignature>("vlmamba::causal_conv1d_backward");
+    auto [dx, dweight, dbias, dinitial] =
+        op.call(dy, if_defined(grads[1]), s[0], s[1], if_defined(s[2]), if_defined(s[3]), if_defined(s[4]),
+                context->saved_data["activation"].toStringView());
+    return {dx, dweight, given(dbias, s[2]), given(dinitial, s[3]), Tensor(), Tensor()};
+  }
+};
+
+std::tuple<Tensor, Tensor> conv_autograd(const Tensor& x, const Tensor& weight, const OptionalTensor& bias,
+                                         const OptionalTensor& initial_state, const OptionalTensor& seq_idx, c10::string_view activation) {
+  auto outputs = CausalConv1d::apply(x, weight, bias, initial_state, seq_idx, std::string(activation));
+  return {outputs[0], outputs[1]};
 }
 
-Tensor conv_2d(const Tensor& x, const Tensor& weight, const OptionalTensor& bias, c10::string_view scan, int64_t height,
-               int64_t width, c10::string_view activation) {
-  const Tensor sequences = cross_scan(x, scan, height, width);  // [B,K,L,D]
-  const int64_t directions = sequences.size(1);
-  std::vector<Tensor> outputs;
-  for (int64_t k = 0; k < directions; ++k) {
-    const Tensor own_weight = weight.dim() == 3 ? weight.select(0, k) : weight;
-    const OptionalTensor own_bias = bias && bias->dim() == 2 ? bias->select(0, k) : bias;
-    const Tensor y = std::get<0>(conv(sequences.select(1, k), own_weight, own_bias, {}, {}, activation));
-    const Tensor order = cross_scan(at::arange(x.size(1), x.options().dtype(at::kLong)).view({1, -1, 1}), scan, height, width)
-                             .select(1, k)
-                             .flatten();
-    outputs.push_back(y.index_select(1, order.argsort(int64_t{0}, /*descending=*/false)));
+std::tuple<Tensor, Tensor> conv_meta(const Tensor& x, const Tensor& weight, const OptionalTensor& bias, const OptionalTensor& initial_state,
+                                     const OptionalTensor& seq_idx, c10::string_view activation) {
+  check_causal_conv1d(x, weight, bias, initial_state, seq_idx, activation);
+  return {at::empty_like(x, at::MemoryFormat::Contiguous),
+          at::empty_symint({x.sym_size(0), weight.sym_size(1) - 1, x.sym_size(2)}, x.options())};
+}
+
+class CausalConv1d2d : public torch::autograd::Function<CausalConv1d2d> {
+ public:
+  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& weight, const OptionalTensor& bias, std::string scan,
+                        int64_t height, int64_t width, std::string activation) {
+    const at::AutoDispatchBelowADInplaceOrView below_autograd;
+    context->save_for_backward({x, weight, or_undefined(bias)});
+    context->saved_data["scan"] = scan;
+    context->saved_data["height"] = height;
+    context->saved_data["width"] = width;
+    context->saved_data["activation"] = activation;
+    return causal_conv1d_2d(x, weight, bias, scan, height, width, activation);
   }
-  return at::stack(outputs, 2);
+
+  static variable_list backward(AutogradContext* context, const variable_list& grads) {
+    const auto s = context->get_saved_variables();
+    auto& data = context->saved_data;
+    static const auto op = find_op<Conv2dBackwardSignature>("vlmamba::causal_conv1d_2d_backward");
+    auto [dx, dweight, dbias] = op.call(grads[0], s[0], s[1], if_defined(s[2]), data["scan"].toStringView(), data["height"].toInt(),
+                                        data["width"].toInt(), data["activation"].toStringView());
+    return {dx, dweight, given(dbias, s[2]), {}, {}, {}, {}};
+  }
+};
+
+Tensor conv_2d_autograd(const Tensor& x, const Tensor& weight, const OptionalTensor& bias, c10::string_view scan, c10::SymInt height,
+                        c10::SymInt width, c10::string_view activation) {
+  return CausalConv1d2d::apply(x, weight, bias, std::string(scan), height.guard_int(__FILE__, __LINE__), width.guard_int(__FILE__, __LINE__),
+                               std::string(activation));
+}
+
+Tensor conv_2d_meta(const Tensor& x, const Tensor& weight, const OptionalTensor& bias, c10::string_view scan, c10::SymInt height,
+                    c10::SymInt width, c10::string_view activation) {
+  check_causal_conv1d_2d(x, weight, bias, scan, height, width, activation);
+  const auto directions = static_cast<int64_t>(scan_directions(scan).size());
+  return at::empty_symint({x.sym_size(0), x.sym_size(1), directions, x.sym_size(2)}, x.options());
+}
+
+Tensor empty_gradient(const Tensor& input) { return at::empty_like(input, at::MemoryFormat::Contiguous); }
+Tensor empty_gradient(const OptionalTensor& input, const Tensor& x) {
+  return input ? empty_gradient(*input) : at::empty_symint({c10::SymInt(0)}, x.options());
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> conv_backward_meta(const Tensor&, const OptionalTensor&, const Tensor& x, const Tensor& weight,
+                                                              const OptionalTensor& bias, const OptionalTensor& initial_state,
+                                                              const OptionalTensor&, c10::string_view) {
+  return {empty_gradient(x), empty_gradient(weight), empty_gradient(bias, x), empty_gradient(initial_state, x)};
+}
+
+std::tuple<Tensor, Tensor, Tensor> conv_2d_backward_meta(const Tensor&, const Tensor& x, const Tensor& weight, const OptionalTensor& bias,
+                                                         c10::string_view, c10::SymInt, c10::SymInt, c10::string_view) {
+  return {empty_gradient(x), empty_gradient(weight), empty_gradient(bias, x)};
 }
 
 Tensor update(const Tensor& x, Tensor& state, const Tensor& weight, const OptionalTensor& bias, c10::string_view activation) {
   constexpr const char* op = "causal_conv1d_update";
+  check_floating(op, "x", x);
   check_shape(op, "x", x, {kAnySize, kAnySize});
   check_shape(op, "weight", weight, {x.sym_size(1), kAnySize});
   check_shape(op, "state", state, {x.sym_size(0), weight.sym_size(1) - 1, x.sym_size(1)});
-  TORCH_CHECK(!(at::GradMode::is_enabled() && (x.requires_grad() || weight.requires_grad())), "[", op,
-              "] inputs: expected no gradients (use causal_conv1d for training), got one that requires grad");
-  const Tensor window = at::cat({state.to(x.scalar_type()), x.unsqueeze(1)}, 1);  // [B,W,D]
+  check_like(op, "state", state, x);
+  check_like(op, "weight", weight, x, /*or_float=*/true);
+  if (bias) check_shape(op, "bias", *bias, {x.sym_size(1)}), check_like(op, "bias", *bias, x, true);
+  check_activation(op, activation);
+  for (const Tensor* tensor : {&x, static_cast<const Tensor*>(&state), &weight})
+    TORCH_CHECK(!(at::GradMode::is_enabled() && tensor->requires_grad()), "[", op,
+                "] inputs: expected no gradients (use causal_conv1d for training), got one that requires grad");
+  const Tensor window = at::cat({state, x.unsqueeze(1)}, 1);  // [B,W,D]
   state.copy_(window.slice(1, 1));
   Tensor y = (window.to(math_type(x)) * weight.t().to(math_type(x))).sum(1);
   if (bias) y = y + bias->to(math_type(x));
-  return activated(op, y, activation).to(x.scalar_type());
+  return (activation == "silu" ? at::silu(y) : y).to(x.scalar_type());
 }
 
 }  // namespace
 
+void check_causal_conv1d(const Tensor& x, const Tensor& weight, const OptionalTensor& bias, const OptionalTensor& initial_state,
+                         const OptionalTensor& seq_idx, std::string_view activation) {
+  constexpr const char* op = "causal_conv1d";
+  check_floating(op, "x", x);
+  check_shape(op, "x", x, {kAnySize, kAnySize, kAnySize});
+  const auto b = x.sym_size(0), l = x.sym_size(1), d = x.sym_size(2);
+  check_shape(op, "weight", weight, {d, kAnySize});
+  check_like(op, "weight", weight, x, /*or_float=*/true);
+  const auto w = weight.sym_size(1);
+  TORCH_CHECK(w >= 1, "[", op, "] weight: expected a width of 1 or more, got ", w);
+  if (bias) check_shape(op, "bias", *bias, {d}), check_like(op, "bias", *bias, x, true);
+  if (initial_state) check_shape(op, "initial_state", *initial_state, {b, w - 1, d}), check_like(op, "initial_state", *initial_state, x);
+  if (seq_idx) {
+    check_shape(op, "seq_idx", *seq_idx, {b, l});
+    TORCH_CHECK(seq_idx->scalar_type() == at::kInt, "[", op, "] seq_idx: expected Int, got ", seq_idx->scalar_type());
+  }
+  check_activation(op, activation);
+}
+
+void check_causal_conv1d_2d(const Tensor& x, const Tensor& weight, const OptionalTensor& bias, std::string_view scan,
+                            const c10::SymInt& height, const c10::SymInt& width, std::string_view activation) {
+  constexpr const char* op = "causal_conv1d_2d";
+  const auto k = static_cast<int64_t>(scan_directions(scan).size());
+  check_floating(op, "x", x);
+  check_shape(op, "x", x, {kAnySize, kAnySize, kAnySize});
+  const auto l = x.sym_size(1), d = x.sym_size(2);
+  TORCH_CHECK(height > 0 && width > 0 && height * width == l, "[", op, "] height, width: expected a product of ", l, ", got ", height, " x ",
+              width);
+  if (weight.dim() == 3)
+    check_shape(op, "weight", weight, {k, d, kAnySize});
+  else
+    check_shape(op, "weight", weight, {d, kAnySize});
+  check_like(op, "weight", weight, x, /*or_float=*/true);
+  TORCH_CHECK(weight.sym_size(-1) >= 1, "[", op, "] weight: expected a width of 1 or more, got ", weight.sym_size(-1));
+  if (bias && bias->dim() == 2) check_shape(op, "bias", *bias, {k, d});
+  if (bias && bias->dim() != 2) check_shape(op, "bias", *bias, {d});
+  if (bias) check_like(op, "bias", *bias, x, true);
+  check_activation(op, activation);
+}
+
 std::tuple<Tensor, Tensor> causal_conv1d(const Tensor& x, const Tensor& weight, const OptionalTensor& bias,
                                          const OptionalTensor& initial_state, const OptionalTensor& seq_idx,
                                          std::string_view activation) {
-  static const auto op = c10::Dispatcher::singleton().findSchemaOrThrow("vlmamba::causal_conv1d", "").typed<decltype(conv)>();
+  static const auto op = find_op<ConvSignature>("vlmamba::causal_conv1d");
   return op.call(x, weight, bias, initial_state, seq_idx, activation);
 }
 
-Tensor causal_conv1d_2d(const Tensor& x, const Tensor& weight, const OptionalTensor& bias, std::string_view scan,
-                        int64_t height, int64_t width, std::string_view activation) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("vlmamba::causal_conv1d_2d", "")
-                             .typed<Tensor(const Tensor&, const Tensor&, const OptionalTensor&, c10::string_view, c10::SymInt,
-                                           c10::SymInt, c10::string_view)>();
+Tensor causal_conv1d_2d(const Tensor& x, const Tensor& weight, const OptionalTensor& bias, std::string_view scan, int64_t height,
+                        int64_t width, std::string_view activation) {
+  static const auto op = find_op<Conv2dSignature>("vlmamba::causal_conv1d_2d");
   return op.call(x, weight, bias, scan, height, width, activation);
 }
 
-Tensor causal_conv1d_update(const Tensor& x, Tensor& state, const Tensor& weight, const OptionalTensor& bias,
-                            std::string_view activation) {
-  static const auto op =
-      c10::Dispatcher::singleton().findSchemaOrThrow("vlmamba::causal_conv1d_update", "").typed<decltype(update)>();
+Tensor causal_conv1d_update(const Tensor& x, Tensor& state, const Tensor& weight, const OptionalTensor& bias, std::string_view activation) {
+  static const auto op = find_op<decltype(update)>("vlmamba::causal_conv1d_update");
   return op.call(x, state, weight, bias, activation);
 }
 
@@ -136,17 +214,33 @@ TORCH_LIBRARY_FRAGMENT(vlmamba, m) {
       "causal_conv1d(Tensor x, Tensor weight, Tensor? bias=None, Tensor? initial_state=None, Tensor? seq_idx=None, *, "
       "str activation=\"none\") -> (Tensor y, Tensor final_state)");
   m.def(
+      "causal_conv1d_backward(Tensor dy, Tensor? dfinal_state, Tensor x, Tensor weight, Tensor? bias, Tensor? initial_state, "
+      "Tensor? seq_idx, str activation) -> (Tensor, Tensor, Tensor, Tensor)");
+  m.def(
       "causal_conv1d_2d(Tensor x, Tensor weight, Tensor? bias=None, *, str scan, SymInt height, SymInt width, "
       "str activation=\"none\") -> Tensor");
+  m.def(
+      "causal_conv1d_2d_backward(Tensor dy, Tensor x, Tensor weight, Tensor? bias, str scan, SymInt height, SymInt width, "
+      "str activation) -> (Tensor, Tensor, Tensor)");
   m.def(
       "causal_conv1d_update(Tensor x, Tensor(a!) state, Tensor weight, Tensor? bias=None, *, str activation=\"none\") "
       "-> Tensor");
 }
 
-TORCH_LIBRARY_IMPL(vlmamba, CompositeImplicitAutograd, m) {
-  m.impl("causal_conv1d", conv);
-  m.impl("causal_conv1d_2d", conv_2d);
+TORCH_LIBRARY_IMPL(vlmamba, Autograd, m) {
+  m.impl("causal_conv1d", conv_autograd);
+  m.impl("causal_conv1d_2d", conv_2d_autograd);
+  m.impl("causal_conv1d_backward", torch::autograd::autogradNotImplementedFallback());
+  m.impl("causal_conv1d_2d_backward", torch::autograd::autogradNotImplementedFallback());
 }
+
+TORCH_LIBRARY_IMPL(vlmamba, Meta, m) {
+  m.impl("causal_conv1d", conv_meta);
+  m.impl("causal_conv1d_2d", conv_2d_meta);
+  m.impl("causal_conv1d_backward", conv_backward_meta);
+  m.impl("causal_conv1d_2d_backward", conv_2d_backward_meta);
+}
+
 TORCH_LIBRARY_IMPL(vlmamba, CompositeExplicitAutograd, m) { m.impl("causal_conv1d_update", update); }
 
 }  // namespace vlmamba::ops

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <cstdint>
+
+// How the CPU kernels divide their work: by row of the batch and by block of kLanes channels. Without LibTorch.
+
+namespace vlmamba::cpu {
+
+constexpr int64_t kLanes = 16;  // channels that one vector holds
+
+// What happens at a position of a row: it goes on from what was before it, starts a run with nothing before it, or is
+// padding. The first run of a row goes on from the initial state.
+enum class StepKind : int8_t { kGoOn, kReset, kPadding };
+
+// Where the lanes of a block lie among the channels.
+struct Block {
+  int64_t channel, width, group;
+};
+
+// A group's channels in blocks of kLanes, so that no block has two groups.
+constexpr int64_t blocks_per_group(int64_t channels, int64_t groups) { return (channels / groups + kLanes - 1) / kLanes; }
+
+constexpr Block block_at(int64_t channels, int64_t groups, int64_t index) {
+  const int64_t size = channels / groups, per_group = blocks_per_group(channels, groups);
+  const int64_t group = index / per_group, first = index % per_group * kLanes;
+  return {group * size + first, size - first < kLanes ? size - first : kLanes, group};
+}
+
+}  // namespace vlmamba::cpu

@@ -1,0 +1,38 @@
+#include "kernels/cpu/work.h"
+
+#include <algorithm>
+
+namespace vlmamba::cpu {
+
+InstructionSet instruction_set() {
+  static const auto chosen =
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw")
+          ? InstructionSet::kAvx512
+      : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? InstructionSet::kAvx2
+                                                                        : InstructionSet::kBaseline;
+  return chosen;
+}
+
+std::vector<StepKind> step_kinds(const at::Tensor& seq_idx) {
+  const at::Tensor ids = seq_idx.contiguous();
+  const int64_t rows = ids.size(0), length = ids.size(1);
+  std::vector<StepKind> kinds(static_cast<size_t>(rows * length));
+  const int32_t* id = ids.const_data_ptr<int32_t>();
+  for (int64_t row = 0; row < rows; ++row) {
+    bool started = false;
+    for (int64_t t = 0; t < length; ++t) {
+      const int64_t i = row * length + t;
+      const bool starts = t == 0 || id[i] != id[i - 1];
+      kinds[static_cast<size_t>(i)] = id[i] < 0 ? StepKind::kPadding : starts && started ? StepKind::kReset : StepKind::kGoOn;
+      started = started || id[i] >= 0;
+    }
+  }
+  return kinds;
+}
+
+int64_t slices_of(int64_t rows, int64_t blocks) {
+  constexpr int64_t kTasks = 16;
+  return std::clamp<int64_t>(kTasks / std::max<int64_t>(rows, 1), 1, std::max<int64_t>(blocks, 1));
+}
+
+}  // namespace vlmamba::cpu
