@@ -17,16 +17,22 @@ while [[ $# -gt 0 ]]; do
   esac
 done
 
+if [[ -e $run ]]; then
+  echo "quickstart: $run exists already: choose another with --run, or continue it with vlmamba train --resume $run" >&2
+  exit 2
+fi
 scripts/setup.sh --cpu
-cmake --preset cpu-release
+cmake --preset cpu-release -DVLMAMBA_TESTS=OFF
 cmake --build --preset cpu-release
 bin=build/cpu-release/bin
+start=$SECONDS
 
 $bin/make_digit_scenes --digits .deps/digits/digits.csv --output "$run.data" --seed "$seed"
 $bin/teach_encoder --digits .deps/digits/digits.csv --config configs/quickstart.json \
   --output "$run.encoder.safetensors" --seed "$seed"
 $bin/vlmamba train --config configs/quickstart.json --set seed="$seed" --set output_dir="$run" \
   --set data_root="$run.data" --set model.vision_encoder.pretrained="$run.encoder.safetensors"
-$bin/vlmamba evaluate --checkpoint "$run" --table
+$bin/vlmamba evaluate --checkpoint "$run"
 picture=$run.data/evaluation/images/00000.png
-$bin/vlmamba generate --checkpoint "$run" --image "$picture" --show --prompt 'which digit is in the center?'
+$bin/vlmamba generate --checkpoint "$run" --image "$picture" --show --prompt 'what is in the center?'
+echo "quickstart: $((SECONDS - start)) s after the build; the run is in $run"

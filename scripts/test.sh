@@ -14,6 +14,6 @@ if [[ ${1:-} == --all ]]; then
 fi
 
 scripts/setup.sh --cpu
-cmake --preset cpu-release -DVLMAMBA_WERROR=ON
+cmake --preset cpu-release -DVLMAMBA_WERROR=ON -DVLMAMBA_TESTS=ON
 cmake --build --preset cpu-release
 ctest --preset cpu-release "${exclude[@]}" "$@"

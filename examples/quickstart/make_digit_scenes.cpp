@@ -20,8 +20,8 @@ using vlmamba::Rng;
 using vlmamba::RngPurpose;
 using vlmamba::io::Json;
 
-constexpr int kPatchesPerSide = 6;
 constexpr int kQuestions = 4;  // in one conversation
+constexpr quickstart::Mix kTaught{1, 3, 1, 2, 2, 2, 1, 1};  // what must be looked for in all cells takes longest to learn
 
 Json turn(const std::string& from, const std::string& text) {
   Json turn = Json::object();
@@ -33,10 +33,18 @@ Json turn(const std::string& from, const std::string& text) {
 Json conversation(const Scene& scene, const std::string& prefix, Rng& rng) {
   Json turns = Json::array();
   for (int i = 0; i < kQuestions; ++i) {
-    const auto question = quickstart::ask(scene, rng);
+    const auto question = quickstart::ask(scene, kTaught, rng);
     turns.push(turn("human", (i == 0 ? prefix : "") + question.text));
     turns.push(turn("gpt", question.answer));
   }
+  return turns;
+}
+
+// All of the scene at once: what every place holds, or where every digit is.
+Json listing(const Scene& scene, const std::string& prefix, bool by_place, Rng& rng) {
+  Json turns = Json::array();
+  turns.push(turn("human", prefix + (by_place ? "list the places" : "list the digits")));
+  turns.push(turn("gpt", by_place ? quickstart::caption(scene, rng) : quickstart::list_digits(scene, rng)));
   return turns;
 }
 
@@ -71,11 +79,9 @@ void make_training(const std::filesystem::path& folder, const std::vector<quicks
     const Scene scene = quickstart::random_scene(rng);
     const std::string image = "images/" + number(i) + ".png";
     write_picture(folder / image, scene, digits, rng);
-    Json caption = Json::array();
-    caption.push(turn("human", "<image>\nread the picture"));
-    caption.push(turn("gpt", quickstart::caption(scene)));
-    align.push(record("align-" + number(i), image, std::move(caption)));
-    instruct.push(record("instruct-" + number(i), image, conversation(scene, "<image>\n", rng)));
+    align.push(record("align-" + number(i), image, listing(scene, "<image>\n", i % 2 == 0, rng)));
+    instruct.push(record("instruct-" + number(i), image,
+                         i % 5 == 0 ? listing(scene, "<image>\n", /*by_place=*/false, rng) : conversation(scene, "<image>\n", rng)));
   }
   vlmamba::io::write_file_atomically((folder / "align.json").string(), align.to_string(0));
   vlmamba::io::write_file_atomically((folder / "instruct.json").string(), instruct.to_string(0));
@@ -87,8 +93,8 @@ void make_language(const std::filesystem::path& folder, int count, uint64_t seed
   for (int i = 0; i < count; ++i) {
     Rng rng(seed, RngPurpose::kExample, static_cast<uint64_t>(i), 2);
     const Scene scene = quickstart::random_scene(rng);
-    const std::string words = quickstart::describe(scene, kPatchesPerSide) + "\n";
-    records.push(record("language-" + number(i), "", conversation(scene, words, rng)));
+    const std::string words = quickstart::describe(scene) + "\n";
+    records.push(record("language-" + number(i), "", i % 3 == 0 ? conversation(scene, words, rng) : listing(scene, words, i % 3 == 1, rng)));
   }
   vlmamba::io::write_file_atomically((folder / "language.json").string(), records.to_string(0));
 }
@@ -104,7 +110,7 @@ void make_evaluation(const std::filesystem::path& folder, const std::vector<quic
     const std::string image = "images/" + number(i) + ".png";
     write_picture(folder / image, scene, digits, rng);
     for (int j = 0; j < kQuestions; ++j) {
-      const auto question = quickstart::ask(scene, rng);
+      const auto question = quickstart::ask(scene, quickstart::kEvenly, rng);
       Json line = Json::object();
       line.set("question_id", number(i) + "-" + std::to_string(j));
       line.set("image", image);

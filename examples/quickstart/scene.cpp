@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <numeric>
 #include <sstream>
 
 #include "vlmamba/core/error.h"
@@ -141,8 +142,12 @@ std::vector<uint8_t> draw(const Scene& scene, const std::vector<Digit>& digits, 
   return pixels;
 }
 
-Question ask(const Scene& scene, Rng& rng) {
-  switch (rng.below(8)) {
+Question ask(const Scene& scene, const Mix& mix, Rng& rng) {
+  const int total = std::accumulate(mix.begin(), mix.end(), 0);
+  int draw = static_cast<int>(rng.below(static_cast<uint64_t>(total)));
+  size_t kind = 0;
+  while (draw >= mix[kind]) draw -= mix[kind++];
+  switch (kind) {
     case 0: return ask_what(scene, rng);
     case 1: return ask_where(scene, rng);
     case 2: return ask_count(scene, rng);
@@ -154,17 +159,27 @@ Question ask(const Scene& scene, Rng& rng) {
   }
 }
 
-std::string caption(const Scene& scene) {
+std::string caption(const Scene& scene, Rng& rng) {
   std::string text;
-  for (int row = 0; row < kGrid; ++row) text += (row ? " " : "") + line_of(scene, row * kGrid, 1);
+  for (const int64_t cell : rng.permutation(kCells))
+    text += std::string(text.empty() ? "" : " ") + kPlaces[cell] + " " + word(scene.cells[cell]);
   return text;
 }
 
-std::string describe(const Scene& scene, int patches_per_side) {
+std::string list_digits(const Scene& scene, Rng& rng) {
+  const auto cells = unique_cells(scene, 0, 0);
   std::string text;
-  for (int y = 0; y < patches_per_side; ++y)
-    for (int x = 0; x < patches_per_side; ++x)
-      text += (text.empty() ? "" : " ") + word(scene.cells[y * kGrid / patches_per_side * kGrid + x * kGrid / patches_per_side]);
+  for (const int64_t i : rng.permutation(static_cast<int64_t>(cells.size())))
+    text += std::string(text.empty() ? "" : " ") + word(scene.cells[cells[i]]) + " " + kPlaces[cells[i]];
+  return text.empty() ? "none" : text;
+}
+
+std::string describe(const Scene& scene) {
+  std::string text;
+  for (int cell = 0; cell < kCells; ++cell) {
+    text += std::string(text.empty() ? "" : " ") + static_cast<char>('A' + cell);
+    text += scene.cells[cell] == kEmpty ? "." : std::to_string(scene.cells[cell]);
+  }
   return text;
 }
 

@@ -30,7 +30,8 @@ Tokenizer load_tokenizer(const RunConfig& config) {
 
 StageData load_stage_data(const RunConfig& config, const StageConfig& stage, const Tokenizer& tokenizer, int64_t tokens_per_image) {
   PromptConfig prompt = config.prompt;
-  if (stage.prompt_template) prompt.template_name = *stage.prompt_template;
+  prompt.template_name = stage.prompt_template.value_or(prompt.template_name);
+  prompt.learn_prompts = stage.learn_prompts.value_or(prompt.learn_prompts);
   std::vector<std::string> roots;
   for (const auto& set : stage.data.sets) roots.push_back(set.image_root);
   return read_stage_data(

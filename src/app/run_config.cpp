@@ -55,6 +55,9 @@ std::string absolute(const std::string& path, const std::string& root) {
   return path.empty() ? path : fs::absolute(fs::path(root) / path).lexically_normal().string();
 }
 
+// A folder that is not named is the root itself.
+std::string folder(const std::string& path, const std::string& root) { return absolute(path.empty() ? "." : path, root); }
+
 }  // namespace
 
 void check_run_config(const RunConfig& config, const std::string& where) {
@@ -89,11 +92,11 @@ RunConfig resolved(RunConfig config) {
   for (auto& stage : config.stages)
     for (auto& set : stage.data.sets) {
       set.records = absolute(set.records, config.data_root);
-      set.image_root = absolute(set.image_root, config.data_root);
+      set.image_root = folder(set.image_root, config.data_root);
     }
   for (auto& task : config.eval.tasks) {
     task.questions = absolute(task.questions, config.data_root);
-    task.image_root = absolute(task.image_root, config.data_root);
+    task.image_root = folder(task.image_root, config.data_root);
   }
   config.data_root.clear();
   config.weights_root.clear();

@@ -108,7 +108,7 @@ Sample build_training_sample(const Record& record, const Tokenizer& tokenizer, c
     throw Error(ExitCode::kData, "record " + record.id, "expected an answer to every question, got none to the last");
   Builder builder(record, tokenizer, config);
   for (size_t turn = 0; turn < record.turns.size(); turn += 2) {
-    builder.add(question(record, turn, config), /*learnt=*/false);
+    builder.add(question(record, turn, config), config.learn_prompts);
     builder.add(" " + record.turns[turn + 1].text, /*learnt=*/true);
     builder.end_answer();
   }

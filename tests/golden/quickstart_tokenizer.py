@@ -41,6 +41,8 @@ def main(path):
         special_tokens=[AddedToken("<|endoftext|>", special=True), AddedToken("<|padding|>", special=True)],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()))
     tokenizer.train_from_iterator(sentences(), trainer)
+    # One word for each cell and what it holds: " A3" is a 3 in the first cell, " I." nothing in the last.
+    tokenizer.add_tokens([AddedToken(f" {name}{cell}", normalized=True) for name in "ABCDEFGHI" for cell in ".0123456789"])
     tokenizer.save(path)
     print(f"{path}: {tokenizer.get_vocab_size()} ids")
 

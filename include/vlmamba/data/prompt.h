@@ -30,12 +30,14 @@ struct PromptConfig {
   std::string system =
       "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite "
       "answers to the user's questions.";
+  bool learn_prompts = false;
 
   template <typename F>
   void visit(F& f) {
     f("template", template_name, "plain: caption after the picture; v1: LLaVA-1.5's conversation (v1_neox is the same)");
     f("image_position", image_position, "pictures where the text names them, or before all text (as the paper's formula)");
     f("system", system, "what stands before the first turn (v1)");
+    f("learn_prompts", learn_prompts, "train on the questions too, not only on the answers: language modelling");
   }
 };
 
@@ -44,7 +46,8 @@ struct Sample {
   std::vector<int64_t> input_ids, labels;
 };
 
-/// The ids of a record and what is learnt of it: of v1 every answer with its end of text, of plain the caption. Segments
+/// The ids of a record and what is learnt of it: of v1 every answer with its end of text (and with learn_prompts all other
+/// text), of plain the caption. Segments
 /// are tokenised apart, so that masks are exact and training ends where a generation prompt ends. Throws Error (data).
 Sample build_training_sample(const Record& record, const Tokenizer& tokenizer, const PromptConfig& config);
 

@@ -109,6 +109,7 @@ struct StageConfig {
   int64_t steps = 0;
   double epochs = 1;
   std::optional<PromptTemplate> prompt_template;
+  std::optional<bool> learn_prompts;
   DataConfig data;
   BatchConfig batch;
   OptimizerConfig optimizer;
@@ -124,6 +125,7 @@ struct StageConfig {
     f("steps", steps, "optimizer steps; 0: by epochs", Range{0});
     f("epochs", epochs, "passes over the records, where steps is 0", Range{0});
     f("prompt_template", prompt_template, "template of this stage where it is not prompt.template: plain, v1, v1_neox");
+    f("learn_prompts", learn_prompts, "of this stage where it is not prompt.learn_prompts");
     f("data", data, "what is trained on");
     f("batch", batch, "sizes");
     f("optimizer", optimizer, "AdamW");

@@ -164,9 +164,9 @@ ExitCode train(const Options& options, const Extensions& extensions) {
   if (options.resume.empty() && fs::exists(config.output_dir + "/config.json"))
     throw Error(ExitCode::kUsage, config.output_dir,
                 "expected a folder without a run, got one; continue it with --resume, or name another with --set output_dir=…");
+  Run run(config, extensions);  // before anything is written: bad weights leave no run behind
   make_folder(config.output_dir);
   const RunLock lock(config.output_dir);
-  Run run(config, extensions);  // before anything is written: bad weights leave no run behind
   io::write_file_atomically(config.output_dir + "/config.json", io::write_config(config).to_string(2) + "\n");
   log::set_file(config.output_dir + "/log.txt");
   log::info("vlmamba " + version() + ", LibTorch " + libtorch_version() + ", run " + config.output_dir);
