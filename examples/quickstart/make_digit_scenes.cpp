@@ -2,7 +2,6 @@
 // about scenes of digits that training never sees.
 
 #include <CLI/CLI.hpp>
-
 #include <cstdio>
 #include <filesystem>
 #include <string>
@@ -21,8 +20,6 @@ using vlmamba::RngPurpose;
 using vlmamba::io::Json;
 
 constexpr int kQuestions = 4;  // in one conversation
-constexpr quickstart::Mix kTaught{1, 3, 1, 2, 2, 2, 1, 1};  // what must be looked for in all cells takes longest to learn
-
 Json turn(const std::string& from, const std::string& text) {
   Json turn = Json::object();
   turn.set("from", from);
@@ -33,18 +30,18 @@ Json turn(const std::string& from, const std::string& text) {
 Json conversation(const Scene& scene, const std::string& prefix, Rng& rng) {
   Json turns = Json::array();
   for (int i = 0; i < kQuestions; ++i) {
-    const auto question = quickstart::ask(scene, kTaught, rng);
+    const auto question = quickstart::ask(scene, rng, /*whole_scene=*/true);
     turns.push(turn("human", (i == 0 ? prefix : "") + question.text));
     turns.push(turn("gpt", question.answer));
   }
   return turns;
 }
 
-// All of the scene at once: what every place holds, or where every digit is.
-Json listing(const Scene& scene, const std::string& prefix, bool by_place, Rng& rng) {
+Json caption(const Scene& scene, const std::string& prefix) {
+  const auto question = quickstart::ask_picture(scene);
   Json turns = Json::array();
-  turns.push(turn("human", prefix + (by_place ? "list the places" : "list the digits")));
-  turns.push(turn("gpt", by_place ? quickstart::caption(scene, rng) : quickstart::list_digits(scene, rng)));
+  turns.push(turn("human", prefix + question.text));
+  turns.push(turn("gpt", question.answer));
   return turns;
 }
 
@@ -79,9 +76,8 @@ void make_training(const std::filesystem::path& folder, const std::vector<quicks
     const Scene scene = quickstart::random_scene(rng);
     const std::string image = "images/" + number(i) + ".png";
     write_picture(folder / image, scene, digits, rng);
-    align.push(record("align-" + number(i), image, listing(scene, "<image>\n", i % 2 == 0, rng)));
-    instruct.push(record("instruct-" + number(i), image,
-                         i % 5 == 0 ? listing(scene, "<image>\n", /*by_place=*/false, rng) : conversation(scene, "<image>\n", rng)));
+    align.push(record("align-" + number(i), image, caption(scene, "<image>\n")));
+    instruct.push(record("instruct-" + number(i), image, conversation(scene, "<image>\n", rng)));
   }
   vlmamba::io::write_file_atomically((folder / "align.json").string(), align.to_string(0));
   vlmamba::io::write_file_atomically((folder / "instruct.json").string(), instruct.to_string(0));
@@ -94,7 +90,7 @@ void make_language(const std::filesystem::path& folder, int count, uint64_t seed
     Rng rng(seed, RngPurpose::kExample, static_cast<uint64_t>(i), 2);
     const Scene scene = quickstart::random_scene(rng);
     const std::string words = quickstart::describe(scene) + "\n";
-    records.push(record("language-" + number(i), "", i % 3 == 0 ? conversation(scene, words, rng) : listing(scene, words, i % 3 == 1, rng)));
+    records.push(record("language-" + number(i), "", conversation(scene, words, rng)));
   }
   vlmamba::io::write_file_atomically((folder / "language.json").string(), records.to_string(0));
 }
@@ -110,7 +106,7 @@ void make_evaluation(const std::filesystem::path& folder, const std::vector<quic
     const std::string image = "images/" + number(i) + ".png";
     write_picture(folder / image, scene, digits, rng);
     for (int j = 0; j < kQuestions; ++j) {
-      const auto question = quickstart::ask(scene, quickstart::kEvenly, rng);
+      const auto question = quickstart::ask(scene, rng, /*whole_scene=*/false);
       Json line = Json::object();
       line.set("question_id", number(i) + "-" + std::to_string(j));
       line.set("image", image);
@@ -141,7 +137,8 @@ int main(int argc, char** argv) {
     const std::filesystem::path folder = output;
     make_training(folder / "training", quickstart::read_digits(digits, quickstart::Part::kTraining), scenes, seed);
     make_language(folder / "training", described, seed);
-    make_evaluation(folder / "evaluation", quickstart::read_digits(digits, quickstart::Part::kEvaluation), held_out, seed);
+    make_evaluation(folder / "evaluation", quickstart::read_digits(digits, quickstart::Part::kEvaluation), held_out,
+                    seed);
     std::printf("%s: %d training pictures, %d scenes in words, %d evaluation pictures\n", output.c_str(), scenes,
                 described, held_out);
   } catch (const vlmamba::Error& error) {

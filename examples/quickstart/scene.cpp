@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
-#include <numeric>
 #include <sstream>
 
 #include "vlmamba/core/error.h"
@@ -16,8 +15,9 @@ using vlmamba::Rng;
 constexpr int kDigitPixels = 8;
 constexpr int kDrawnPixels = 14;
 constexpr double kEmptyShare = 0.4;
-constexpr std::array<const char*, kCells> kPlaces{"top left",     "top center",  "top right",     "middle left", "center",
-                                                  "middle right", "bottom left", "bottom center", "bottom right"};
+constexpr std::array<const char*, kCells> kPlaces{"top left",    "top center",    "top right",
+                                                  "middle left", "center",        "middle right",
+                                                  "bottom left", "bottom center", "bottom right"};
 constexpr std::array<const char*, kGrid> kRows{"top row", "middle row", "bottom row"};
 constexpr std::array<const char*, kGrid> kColumns{"left column", "center column", "right column"};
 
@@ -78,6 +78,16 @@ Question ask_line(const Scene& scene, Rng& rng, bool row) {
           row ? line_of(scene, kGrid * index, 1) : line_of(scene, index, kGrid)};
 }
 
+// Every digit that occurs once, in the order of their values, with its place.
+Question ask_digits(const Scene& scene) {
+  auto cells = unique_cells(scene, 0, 0);
+  std::sort(cells.begin(), cells.end(), [&](int a, int b) { return scene.cells[a] < scene.cells[b]; });
+  std::string text;
+  for (const int cell : cells)
+    text += std::string(text.empty() ? "" : " ") + word(scene.cells[cell]) + " " + kPlaces[cell];
+  return {"digits", "where are the digits?", text.empty() ? "nothing" : text};
+}
+
 // The digit's ink at a drawn pixel, bilinear, 0 to 1.
 double ink(const Digit& digit, int y, int x) {
   const auto at = [&](int row, int column) {
@@ -93,6 +103,12 @@ double ink(const Digit& digit, int y, int x) {
 }
 
 }  // namespace
+
+Question ask_picture(const Scene& scene) {
+  std::string text;
+  for (int row = 0; row < kGrid; ++row) text += (row ? " " : "") + line_of(scene, row * kGrid, 1);
+  return {"picture", "read the picture", text};
+}
 
 std::vector<Digit> read_digits(const std::string& path, Part part) {
   std::ifstream file(path);
@@ -142,36 +158,29 @@ std::vector<uint8_t> draw(const Scene& scene, const std::vector<Digit>& digits, 
   return pixels;
 }
 
-Question ask(const Scene& scene, const Mix& mix, Rng& rng) {
-  const int total = std::accumulate(mix.begin(), mix.end(), 0);
-  int draw = static_cast<int>(rng.below(static_cast<uint64_t>(total)));
-  size_t kind = 0;
-  while (draw >= mix[kind]) draw -= mix[kind++];
-  switch (kind) {
-    case 0: return ask_what(scene, rng);
-    case 1: return ask_where(scene, rng);
-    case 2: return ask_count(scene, rng);
-    case 3: return ask_exists(scene, rng);
-    case 4: return ask_neighbour(scene, rng, /*above=*/false);
-    case 5: return ask_neighbour(scene, rng, /*above=*/true);
-    case 6: return ask_line(scene, rng, /*row=*/true);
-    default: return ask_line(scene, rng, /*row=*/false);
+Question ask(const Scene& scene, Rng& rng, bool whole_scene) {
+  switch (rng.below(whole_scene ? 10 : 8)) {
+    case 8:
+      return ask_picture(scene);
+    case 9:
+      return ask_digits(scene);
+    case 0:
+      return ask_what(scene, rng);
+    case 1:
+      return ask_where(scene, rng);
+    case 2:
+      return ask_count(scene, rng);
+    case 3:
+      return ask_exists(scene, rng);
+    case 4:
+      return ask_neighbour(scene, rng, /*above=*/false);
+    case 5:
+      return ask_neighbour(scene, rng, /*above=*/true);
+    case 6:
+      return ask_line(scene, rng, /*row=*/true);
+    default:
+      return ask_line(scene, rng, /*row=*/false);
   }
-}
-
-std::string caption(const Scene& scene, Rng& rng) {
-  std::string text;
-  for (const int64_t cell : rng.permutation(kCells))
-    text += std::string(text.empty() ? "" : " ") + kPlaces[cell] + " " + word(scene.cells[cell]);
-  return text;
-}
-
-std::string list_digits(const Scene& scene, Rng& rng) {
-  const auto cells = unique_cells(scene, 0, 0);
-  std::string text;
-  for (const int64_t i : rng.permutation(static_cast<int64_t>(cells.size())))
-    text += std::string(text.empty() ? "" : " ") + word(scene.cells[cells[i]]) + " " + kPlaces[cells[i]];
-  return text.empty() ? "none" : text;
 }
 
 std::string describe(const Scene& scene) {

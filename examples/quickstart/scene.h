@@ -45,21 +45,15 @@ Scene random_scene(vlmamba::Rng& rng);
 /// Draws the scene with random samples of its digits, small shifts and contrast: kSide x kSide grey values.
 std::vector<uint8_t> draw(const Scene& scene, const std::vector<Digit>& digits, vlmamba::Rng& rng);
 
-/// How often each kind is asked: what, where, count, exists, left of, above, row, column.
-using Mix = std::array<int, 8>;
-constexpr Mix kEvenly{1, 1, 1, 1, 1, 1, 1, 1};
+/// One question of a random kind that the scene answers unambiguously: what, where, count, exists, left of, above, row,
+/// column; with `whole_scene`, which helps in learning, also those about everything at once.
+Question ask(const Scene& scene, vlmamba::Rng& rng, bool whole_scene);
 
-/// One question of a random kind that the scene answers unambiguously.
-Question ask(const Scene& scene, const Mix& mix, vlmamba::Rng& rng);
+/// What every cell holds, row by row: the caption.
+Question ask_picture(const Scene& scene);
 
-/// What every cell holds, in random order: "center 3 top left nothing ...".
-std::string caption(const Scene& scene, vlmamba::Rng& rng);
-
-/// Where every digit is that occurs once, in random order: "3 center 7 top left ...", or "none".
-std::string list_digits(const Scene& scene, vlmamba::Rng& rng);
-
-/// The scene in words, one for each patch of 16x16 pixels, row by row: "A3" says that the first cell (A to I) holds a 3,
-/// "A." that it is empty.
+/// The scene in words, one for each patch of 16x16 pixels, row by row: "A3" says that the first cell (A to I) holds a
+/// 3, "A." that it is empty.
 std::string describe(const Scene& scene);
 
 }  // namespace quickstart

@@ -7,7 +7,6 @@
 #include <torch/optim/adamw.h>
 
 #include <CLI/CLI.hpp>
-
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -38,8 +37,10 @@ struct Lesson {
   Tensor names;   // [kBatch * P] int64: 0 = nothing, else digit + 1
 };
 
-Lesson make_lesson(const std::vector<quickstart::Digit>& digits, int64_t patches_per_side, uint64_t seed, int64_t step) {
-  Lesson lesson{at::empty({kBatch, 1, kSide, kSide}), at::empty({kBatch, patches_per_side, patches_per_side}, at::kLong)};
+Lesson make_lesson(const std::vector<quickstart::Digit>& digits, int64_t patches_per_side, uint64_t seed,
+                   int64_t step) {
+  Lesson lesson{at::empty({kBatch, 1, kSide, kSide}),
+                at::empty({kBatch, patches_per_side, patches_per_side}, at::kLong)};
   float* pixels = lesson.pixels.mutable_data_ptr<float>();
   int64_t* names = lesson.names.mutable_data_ptr<int64_t>();
   for (int64_t i = 0; i < kBatch; ++i) {

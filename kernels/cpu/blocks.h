@@ -18,7 +18,9 @@ struct Block {
 };
 
 // A group's channels in blocks of kLanes, so that no block has two groups.
-constexpr int64_t blocks_per_group(int64_t channels, int64_t groups) { return (channels / groups + kLanes - 1) / kLanes; }
+constexpr int64_t blocks_per_group(int64_t channels, int64_t groups) {
+  return (channels / groups + kLanes - 1) / kLanes;
+}
 
 constexpr Block block_at(int64_t channels, int64_t groups, int64_t index) {
   const int64_t size = channels / groups, per_group = blocks_per_group(channels, groups);

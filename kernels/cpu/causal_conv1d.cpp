@@ -1,6 +1,8 @@
 // causal_conv1d and causal_conv1d_2d on the CPU: tensors to the lane kernels, threads over rows and channel blocks.
 
 #define TORCH_ASSERT_ONLY_METHOD_OPERATORS
+#include "src/ops/causal_conv1d.h"
+
 #include <ATen/Dispatch.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
@@ -13,7 +15,6 @@
 
 #include "kernels/cpu/conv_lanes.h"
 #include "kernels/cpu/work.h"
-#include "src/ops/causal_conv1d.h"
 #include "src/ops/check.h"
 #include "vlmamba/ops/scan_order.h"
 
@@ -26,9 +27,12 @@ using ops::OptionalTensor;
 template <typename T>
 ConvKernels<T> kernels() {
   switch (instruction_set()) {
-    case InstructionSet::kAvx512: return avx512::conv_kernels<T>();
-    case InstructionSet::kAvx2: return avx2::conv_kernels<T>();
-    case InstructionSet::kBaseline: break;
+    case InstructionSet::kAvx512:
+      return avx512::conv_kernels<T>();
+    case InstructionSet::kAvx2:
+      return avx2::conv_kernels<T>();
+    case InstructionSet::kBaseline:
+      break;
   }
   return baseline::conv_kernels<T>();
 }
@@ -50,7 +54,8 @@ struct ConvInputs {
   bool silu;
 
   ConvInputs(const Tensor& x_in, const Tensor& weight_in, const OptionalTensor& bias_in, const OptionalTensor& initial,
-             const OptionalTensor& seq_idx, c10::string_view scan, int64_t height, int64_t width, c10::string_view activation)
+             const OptionalTensor& seq_idx, c10::string_view scan, int64_t height, int64_t width,
+             c10::string_view activation)
       : order(ops::scan_order(scan, height, width)),
         directions(static_cast<int64_t>(ops::scan_directions(scan).size())),
         silu(activation == "silu") {
@@ -66,8 +71,12 @@ struct ConvInputs {
 
   template <typename T>
   ConvProblem<T> problem() const {
-    return {x.size(0), x.size(1), directions, x.size(2), weight.size(2), silu, order.data(), step.empty() ? nullptr : step.data(),
-            data<T>(x), data<T>(weight), data<T>(bias), data<T>(initial_state)};
+    return {x.size(0),      x.size(1),
+            directions,     x.size(2),
+            weight.size(2), silu,
+            order.data(),   step.empty() ? nullptr : step.data(),
+            data<T>(x),     data<T>(weight),
+            data<T>(bias),  data<T>(initial_state)};
   }
 };
 
@@ -86,15 +95,20 @@ struct Gradients {
 };
 
 // Gradients in the type of the arithmetic, summed over the rows and, where shared, over the directions.
-Gradients run_backward(const ConvInputs& in, const Tensor& dy, const Tensor& dfinal, bool shared_weight, bool shared_bias) {
+Gradients run_backward(const ConvInputs& in, const Tensor& dy, const Tensor& dfinal, bool shared_weight,
+                       bool shared_bias) {
   const int64_t rows = in.x.size(0), channels = in.x.size(2);
-  Gradients g{at::empty_like(in.x), at::zeros({rows, in.directions, channels, in.weight.size(2)}, in.x.options()), {}, {}};
+  Gradients g{
+      at::empty_like(in.x), at::zeros({rows, in.directions, channels, in.weight.size(2)}, in.x.options()), {}, {}};
   if (in.bias.defined()) g.dbias = at::zeros({rows, in.directions, channels}, in.x.options());
   if (in.initial_state.defined()) g.dinitial = at::empty_like(in.initial_state);
   AT_DISPATCH_FLOATING_TYPES(in.x.scalar_type(), "causal_conv1d_backward", [&] {
     const auto problem = in.problem<scalar_t>();
-    const ConvGradients<scalar_t> pointers{data<scalar_t>(dy),           data<scalar_t>(dfinal),       mutable_data<scalar_t>(g.dx),
-                                           mutable_data<scalar_t>(g.dweight), mutable_data<scalar_t>(g.dbias),
+    const ConvGradients<scalar_t> pointers{data<scalar_t>(dy),
+                                           data<scalar_t>(dfinal),
+                                           mutable_data<scalar_t>(g.dx),
+                                           mutable_data<scalar_t>(g.dweight),
+                                           mutable_data<scalar_t>(g.dbias),
                                            mutable_data<scalar_t>(g.dinitial)};
     for_each_slice(rows, in.blocks(), in.slices(), [&](int64_t row, int64_t, int64_t first, int64_t last) {
       kernels<scalar_t>().backward(problem, pointers, row, first, last);
@@ -122,8 +136,8 @@ std::tuple<Tensor, Tensor> causal_conv1d(const Tensor& x, const Tensor& weight, 
   return {y.to(x.scalar_type()), final_state.to(x.scalar_type())};
 }
 
-Tensor causal_conv1d_2d(const Tensor& x, const Tensor& weight, const OptionalTensor& bias, c10::string_view scan, int64_t height,
-                        int64_t width, c10::string_view activation) {
+Tensor causal_conv1d_2d(const Tensor& x, const Tensor& weight, const OptionalTensor& bias, c10::string_view scan,
+                        int64_t height, int64_t width, c10::string_view activation) {
   ops::check_causal_conv1d_2d(x, weight, bias, scan, height, width, activation);
   const ConvInputs in(x, weight, bias, {}, {}, scan, height, width, activation);
   const Tensor y = at::empty({x.size(0), x.size(1), in.directions, x.size(2)}, in.x.options());
@@ -131,21 +145,24 @@ Tensor causal_conv1d_2d(const Tensor& x, const Tensor& weight, const OptionalTen
   return y.to(x.scalar_type());
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> causal_conv1d_backward(const Tensor& dy, const OptionalTensor& dfinal, const Tensor& x,
-                                                                  const Tensor& weight, const OptionalTensor& bias,
-                                                                  const OptionalTensor& initial_state, const OptionalTensor& seq_idx,
-                                                                  c10::string_view activation) {
+std::tuple<Tensor, Tensor, Tensor, Tensor> causal_conv1d_backward(
+    const Tensor& dy, const OptionalTensor& dfinal, const Tensor& x, const Tensor& weight, const OptionalTensor& bias,
+    const OptionalTensor& initial_state, const OptionalTensor& seq_idx, c10::string_view activation) {
   const ConvInputs in(x, weight, bias, initial_state, seq_idx, "forward", 1, x.size(1), activation);
   const auto type = ops::math_type(x);
-  const auto g = run_backward(in, ops::in_math_type(dy, type), ops::in_math_type(dfinal, type), /*shared_weight=*/true, /*shared_bias=*/true);
-  return {g.dx.to(x.scalar_type()), g.dweight.to(weight.scalar_type()), like(g.dbias, bias, x), like(g.dinitial, initial_state, x)};
+  const auto g = run_backward(in, ops::in_math_type(dy, type), ops::in_math_type(dfinal, type), /*shared_weight=*/true,
+                              /*shared_bias=*/true);
+  return {g.dx.to(x.scalar_type()), g.dweight.to(weight.scalar_type()), like(g.dbias, bias, x),
+          like(g.dinitial, initial_state, x)};
 }
 
 std::tuple<Tensor, Tensor, Tensor> causal_conv1d_2d_backward(const Tensor& dy, const Tensor& x, const Tensor& weight,
-                                                             const OptionalTensor& bias, c10::string_view scan, int64_t height,
-                                                             int64_t width, c10::string_view activation) {
+                                                             const OptionalTensor& bias, c10::string_view scan,
+                                                             int64_t height, int64_t width,
+                                                             c10::string_view activation) {
   const ConvInputs in(x, weight, bias, {}, {}, scan, height, width, activation);
-  const auto g = run_backward(in, ops::in_math_type(dy, ops::math_type(x)), {}, weight.dim() == 2, bias && bias->dim() == 1);
+  const auto g =
+      run_backward(in, ops::in_math_type(dy, ops::math_type(x)), {}, weight.dim() == 2, bias && bias->dim() == 1);
   return {g.dx.to(x.scalar_type()), g.dweight.to(weight.scalar_type()), like(g.dbias, bias, x)};
 }
 

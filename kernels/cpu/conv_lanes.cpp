@@ -18,7 +18,12 @@ struct Lane {
 
   // `memory` holds 2 W lanes.
   Lane(const ConvProblem<T>& problem, int64_t index, int64_t of_row, int64_t direction, Lanes<T>* memory)
-      : p(problem), block(block_at(problem.channels, 1, index)), row(of_row), k(direction), weight(memory), window(memory + problem.taps) {
+      : p(problem),
+        block(block_at(problem.channels, 1, index)),
+        row(of_row),
+        k(direction),
+        weight(memory),
+        window(memory + problem.taps) {
     const int64_t first = k * p.channels + block.channel;
     for (int64_t w = 0; w < p.taps; ++w) {
       weight[w] = Lanes<T>{};
@@ -31,7 +36,9 @@ struct Lane {
   int64_t at(int64_t t) const { return p.order[k * p.length + t]; }
   StepKind kind(int64_t t) const { return p.step == nullptr ? StepKind::kGoOn : p.step[row * p.length + at(t)]; }
   int64_t x_offset(int64_t t) const { return (row * p.length + at(t)) * p.channels + block.channel; }
-  int64_t y_offset(int64_t t) const { return ((row * p.length + at(t)) * p.directions + k) * p.channels + block.channel; }
+  int64_t y_offset(int64_t t) const {
+    return ((row * p.length + at(t)) * p.directions + k) * p.channels + block.channel;
+  }
   int64_t state_offset(int64_t w) const { return (row * (p.taps - 1) + w) * p.channels + block.channel; }
 
   // Takes the input of step t into the window and gives the output before its activation.
@@ -65,15 +72,16 @@ void forward(const ConvProblem<T>& p, const ConvOutput<T>& out, int64_t row, int
         store(out.y + lane.y_offset(t), y, lane.block.width);
       }
       if (out.final_state)
-        for (int64_t w = 0; w + 1 < p.taps; ++w) store(out.final_state + lane.state_offset(w), lane.window[w], lane.block.width);
+        for (int64_t w = 0; w + 1 < p.taps; ++w)
+          store(out.final_state + lane.state_offset(w), lane.window[w], lane.block.width);
     }
 }
 
 // The gradient of one step's output before its activation, times each input, goes to the weights; times each weight, to
 // the inputs: those of the window wait in `pending` until their own step is reached.
 template <typename T>
-void backward_direction(const Lane<T>& lane, const ConvGradients<T>& g, const Lanes<T>* windows, const Lanes<T>* sums, Lanes<T>* pending,
-                        Lanes<T>* dweight) {
+void backward_direction(const Lane<T>& lane, const ConvGradients<T>& g, const Lanes<T>* windows, const Lanes<T>* sums,
+                        Lanes<T>* pending, Lanes<T>* dweight) {
   const ConvProblem<T>& p = lane.p;
   const int64_t last = p.taps - 1, width = lane.block.width;
   Lanes<T> dbias{};
@@ -96,7 +104,9 @@ void backward_direction(const Lane<T>& lane, const ConvGradients<T>& g, const La
       dx = d * lane.weight[last];
       if (last > 0) dx += pending[last - 1];
       for (int64_t w = last - 1; w >= 0; --w)
-        pending[w] = kind == StepKind::kReset ? Lanes<T>{} : w > 0 ? pending[w - 1] + d * lane.weight[w] : d * lane.weight[0];
+        pending[w] = kind == StepKind::kReset ? Lanes<T>{}
+                     : w > 0                  ? pending[w - 1] + d * lane.weight[w]
+                                              : d * lane.weight[0];
     }
     store(to, lane.k > 0 ? load(to, width) + dx : dx, width);
   }
@@ -109,7 +119,8 @@ void backward_direction(const Lane<T>& lane, const ConvGradients<T>& g, const La
 }
 
 template <typename T>
-void backward(const ConvProblem<T>& p, const ConvGradients<T>& g, int64_t row, int64_t first_block, int64_t last_block) {
+void backward(const ConvProblem<T>& p, const ConvGradients<T>& g, int64_t row, int64_t first_block,
+              int64_t last_block) {
   const Buffer<Lanes<T>> memory(4 * p.taps), windows(p.length * p.taps), sums(p.length);
   for (int64_t index = first_block; index < last_block; ++index)
     for (int64_t k = 0; k < p.directions; ++k) {

@@ -2,8 +2,9 @@
 
 #include "kernels/cpu/blocks.h"
 
-// The causal convolutions on the CPU, without LibTorch: compiled once per instruction set (conv_lanes.cpp), chosen at run
-// time by causal_conv1d.cpp. Legend: B batch, L positions, K directions, D channels, W taps. All tensors are contiguous.
+// The causal convolutions on the CPU, without LibTorch: compiled once per instruction set (conv_lanes.cpp), chosen at
+// run time by causal_conv1d.cpp. Legend: B batch, L positions, K directions, D channels, W taps. All tensors are
+// contiguous.
 
 namespace vlmamba::cpu {
 
@@ -11,12 +12,12 @@ template <typename T>
 struct ConvProblem {
   int64_t batch, length, directions, channels, taps;
   bool silu;
-  const int32_t* order;      // [K, L]: the position that step t of direction k reads
-  const StepKind* step;      // [B, L] or null: no run boundaries
-  const T* x;                // [B, L, D]
-  const T* weight;           // [K, D, W]
-  const T* bias;             // [K, D] or null
-  const T* initial_state;    // [B, W-1, D] or null; only with K = 1
+  const int32_t* order;    // [K, L]: the position that step t of direction k reads
+  const StepKind* step;    // [B, L] or null: no run boundaries
+  const T* x;              // [B, L, D]
+  const T* weight;         // [K, D, W]
+  const T* bias;           // [K, D] or null
+  const T* initial_state;  // [B, W-1, D] or null; only with K = 1
 };
 
 template <typename T>
@@ -39,7 +40,8 @@ struct ConvGradients {
 template <typename T>
 struct ConvKernels {
   void (*forward)(const ConvProblem<T>&, const ConvOutput<T>&, int64_t row, int64_t first_block, int64_t last_block);
-  void (*backward)(const ConvProblem<T>&, const ConvGradients<T>&, int64_t row, int64_t first_block, int64_t last_block);
+  void (*backward)(const ConvProblem<T>&, const ConvGradients<T>&, int64_t row, int64_t first_block,
+                   int64_t last_block);
 };
 
 namespace baseline {

@@ -1,8 +1,8 @@
 #pragma once
 
-// Vectors of kLanes channels, for the files that are compiled once per instruction set with VLMAMBA_PATH = baseline | avx2 |
-// avx512. They include no header whose inline functions other files also use, so that no code of one instruction set
-// serves another.
+// Vectors of kLanes channels, for the files that are compiled once per instruction set with VLMAMBA_PATH = baseline |
+// avx2 | avx512. They include no header whose inline functions other files also use, so that no code of one instruction
+// set serves another.
 
 #include <math.h>
 #include <stdlib.h>

@@ -28,9 +28,12 @@ using ops::OptionalTensor;
 template <typename T>
 ScanKernels<T> kernels() {
   switch (instruction_set()) {
-    case InstructionSet::kAvx512: return avx512::scan_kernels<T>();
-    case InstructionSet::kAvx2: return avx2::scan_kernels<T>();
-    case InstructionSet::kBaseline: break;
+    case InstructionSet::kAvx512:
+      return avx512::scan_kernels<T>();
+    case InstructionSet::kAvx2:
+      return avx2::scan_kernels<T>();
+    case InstructionSet::kBaseline:
+      break;
   }
   return baseline::scan_kernels<T>();
 }
@@ -49,20 +52,44 @@ struct ScanInputs {
 
   template <typename T>
   ScanProblem<T> problem() const {
-    return {u.size(0), u.size(1), directions, channels(), states(), groups(), u.dim() == 4, merge, delta_softplus,
-            order.data(), step.empty() ? nullptr : step.data(), data<T>(u), data<T>(delta), data<T>(A), data<T>(B), data<T>(C),
-            data<T>(D), data<T>(z), data<T>(delta_bias), data<T>(initial_state)};
+    return {u.size(0),
+            u.size(1),
+            directions,
+            channels(),
+            states(),
+            groups(),
+            u.dim() == 4,
+            merge,
+            delta_softplus,
+            order.data(),
+            step.empty() ? nullptr : step.data(),
+            data<T>(u),
+            data<T>(delta),
+            data<T>(A),
+            data<T>(B),
+            data<T>(C),
+            data<T>(D),
+            data<T>(z),
+            data<T>(delta_bias),
+            data<T>(initial_state)};
   }
 };
 
 ScanInputs inputs_1d(const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C,
-                     const OptionalTensor& D, const OptionalTensor& z, const OptionalTensor& delta_bias, bool delta_softplus,
-                     const OptionalTensor& initial_state, const OptionalTensor& seq_idx) {
+                     const OptionalTensor& D, const OptionalTensor& z, const OptionalTensor& delta_bias,
+                     bool delta_softplus, const OptionalTensor& initial_state, const OptionalTensor& seq_idx) {
   const auto type = ops::math_type(u);
-  ScanInputs in{ops::in_math_type(u, type), ops::in_math_type(delta, type), ops::in_math_type(A, type),
-                ops::in_math_type(B, type), ops::in_math_type(C, type), ops::in_math_type(D, type),
-                ops::in_math_type(z, type), ops::in_math_type(delta_bias, type), ops::in_math_type(initial_state, type),
-                {}, {}};
+  ScanInputs in{ops::in_math_type(u, type),
+                ops::in_math_type(delta, type),
+                ops::in_math_type(A, type),
+                ops::in_math_type(B, type),
+                ops::in_math_type(C, type),
+                ops::in_math_type(D, type),
+                ops::in_math_type(z, type),
+                ops::in_math_type(delta_bias, type),
+                ops::in_math_type(initial_state, type),
+                {},
+                {}};
   in.order = ops::scan_order("forward", 1, u.size(1));
   if (seq_idx) in.step = step_kinds(*seq_idx);
   in.delta_softplus = delta_softplus;
@@ -70,12 +97,20 @@ ScanInputs inputs_1d(const Tensor& u, const Tensor& delta, const Tensor& A, cons
 }
 
 ScanInputs inputs_2d(const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C,
-                     const OptionalTensor& D, const OptionalTensor& delta_bias, bool delta_softplus, c10::string_view scan,
-                     int64_t height, int64_t width, bool merge) {
+                     const OptionalTensor& D, const OptionalTensor& delta_bias, bool delta_softplus,
+                     c10::string_view scan, int64_t height, int64_t width, bool merge) {
   const auto type = ops::math_type(u);
-  ScanInputs in{ops::in_math_type(u, type), ops::in_math_type(delta, type), ops::in_math_type(A, type),
-                ops::in_math_type(B, type), ops::in_math_type(C, type), ops::in_math_type(D, type),
-                {}, ops::in_math_type(delta_bias, type), {}, {}, {}};
+  ScanInputs in{ops::in_math_type(u, type),
+                ops::in_math_type(delta, type),
+                ops::in_math_type(A, type),
+                ops::in_math_type(B, type),
+                ops::in_math_type(C, type),
+                ops::in_math_type(D, type),
+                {},
+                ops::in_math_type(delta_bias, type),
+                {},
+                {},
+                {}};
   in.order = ops::scan_order(scan, height, width);
   in.directions = delta.size(2);
   in.delta_softplus = delta_softplus;
@@ -114,7 +149,8 @@ Tensor selective_scan_2d(const Tensor& u, const Tensor& delta, const Tensor& A, 
                          c10::string_view scan, int64_t height, int64_t width, bool merge) {
   ops::check_selective_scan_2d(u, delta, A, B, C, D, delta_bias, scan, height, width);
   const auto in = inputs_2d(u, delta, A, B, C, D, delta_bias, delta_softplus, scan, height, width, merge);
-  const Tensor y = merge ? at::empty({u.size(0), u.size(1), in.channels()}, in.u.options()) : empty_like_shape(in.delta);
+  const Tensor y =
+      merge ? at::empty({u.size(0), u.size(1), in.channels()}, in.u.options()) : empty_like_shape(in.delta);
   AT_DISPATCH_FLOATING_TYPES(in.u.scalar_type(), "selective_scan_2d", [&] { run_forward<scalar_t>(in, y, Tensor()); });
   return y.to(u.scalar_type());
 }
@@ -127,9 +163,17 @@ struct Gradients {
 template <typename T>
 void run_backward(const ScanInputs& in, const Tensor& dy, const Tensor& dfinal, const Gradients& g, int64_t slices) {
   const auto problem = in.problem<T>();
-  const ScanGradients<T> pointers{data<T>(dy), data<T>(dfinal), mutable_data<T>(g.du), mutable_data<T>(g.ddelta),
-                                  mutable_data<T>(g.dB), mutable_data<T>(g.dC), mutable_data<T>(g.dA), mutable_data<T>(g.dD),
-                                  mutable_data<T>(g.dbias), mutable_data<T>(g.dz), mutable_data<T>(g.dinitial)};
+  const ScanGradients<T> pointers{data<T>(dy),
+                                  data<T>(dfinal),
+                                  mutable_data<T>(g.du),
+                                  mutable_data<T>(g.ddelta),
+                                  mutable_data<T>(g.dB),
+                                  mutable_data<T>(g.dC),
+                                  mutable_data<T>(g.dA),
+                                  mutable_data<T>(g.dD),
+                                  mutable_data<T>(g.dbias),
+                                  mutable_data<T>(g.dz),
+                                  mutable_data<T>(g.dinitial)};
   for_each_slice(in.u.size(0), blocks_of(in), slices, [&](int64_t row, int64_t slice, int64_t first, int64_t last) {
     kernels<T>().backward(problem, pointers, row, slice, first, last);
   });
@@ -160,31 +204,40 @@ Gradients backward(const ScanInputs& in, const Tensor& dy, const Tensor& dfinal)
 }
 
 // A gradient as its input wants it; empty where there was no input.
-Tensor like(const Tensor& gradient, const Tensor& input) { return gradient.reshape(input.sizes()).to(input.scalar_type()); }
+Tensor like(const Tensor& gradient, const Tensor& input) {
+  return gradient.reshape(input.sizes()).to(input.scalar_type());
+}
 Tensor like(const Tensor& gradient, const OptionalTensor& input, const Tensor& u) {
   return input ? like(gradient, *input) : at::empty({0}, u.options());
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> selective_scan_backward(
-    const Tensor& dy, const OptionalTensor& dfinal, const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B,
-    const Tensor& C, const OptionalTensor& D, const OptionalTensor& z, const OptionalTensor& delta_bias, bool delta_softplus,
-    const OptionalTensor& initial_state, const OptionalTensor& seq_idx) {
+    const Tensor& dy, const OptionalTensor& dfinal, const Tensor& u, const Tensor& delta, const Tensor& A,
+    const Tensor& B, const Tensor& C, const OptionalTensor& D, const OptionalTensor& z,
+    const OptionalTensor& delta_bias, bool delta_softplus, const OptionalTensor& initial_state,
+    const OptionalTensor& seq_idx) {
   const auto in = inputs_1d(u, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, seq_idx);
   const auto type = ops::math_type(u);
   const auto g = backward(in, ops::in_math_type(dy, type), ops::in_math_type(dfinal, type));
-  return {like(g.du, u),     like(g.ddelta, delta), like(g.dA, A),    like(g.dB, B),
-          like(g.dC, C),     like(g.dD, D, u),      like(g.dz, z, u), like(g.dbias, delta_bias, u),
+  return {like(g.du, u),
+          like(g.ddelta, delta),
+          like(g.dA, A),
+          like(g.dB, B),
+          like(g.dC, C),
+          like(g.dD, D, u),
+          like(g.dz, z, u),
+          like(g.dbias, delta_bias, u),
           like(g.dinitial, initial_state, u)};
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> selective_scan_2d_backward(
     const Tensor& dy, const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C,
-    const OptionalTensor& D, const OptionalTensor& delta_bias, bool delta_softplus, c10::string_view scan, int64_t height,
-    int64_t width, bool merge) {
+    const OptionalTensor& D, const OptionalTensor& delta_bias, bool delta_softplus, c10::string_view scan,
+    int64_t height, int64_t width, bool merge) {
   const auto in = inputs_2d(u, delta, A, B, C, D, delta_bias, delta_softplus, scan, height, width, merge);
   const auto g = backward(in, ops::in_math_type(dy, ops::math_type(u)), Tensor());
-  return {like(g.du, u), like(g.ddelta, delta), like(g.dA, A),          like(g.dB, B),
-          like(g.dC, C), like(g.dD, D, u),      like(g.dbias, delta_bias, u)};
+  return {like(g.du, u),    like(g.ddelta, delta),       like(g.dA, A), like(g.dB, B), like(g.dC, C),
+          like(g.dD, D, u), like(g.dbias, delta_bias, u)};
 }
 
 }  // namespace

@@ -74,7 +74,8 @@ struct Step {
 };
 
 template <typename T>
-void read_step(const ScanProblem<T>& p, const Block& block, Lanes<T> bias, int64_t row, int64_t at, int64_t k, Step<T>& s) {
+void read_step(const ScanProblem<T>& p, const Block& block, Lanes<T> bias, int64_t row, int64_t at, int64_t k,
+               Step<T>& s) {
   s.u = load(p.u + u_offset(p, row, at, k) + block.channel, block.width);
   s.raw_delta = load(p.delta + delta_offset(p, row, at, k) + block.channel, block.width) + bias;
   s.delta = p.delta_softplus ? softplus(s.raw_delta) : s.raw_delta;
@@ -134,7 +135,7 @@ void forward(const ScanProblem<T>& p, const ScanOutput<T>& out, int64_t row, int
 template <typename T>
 struct BlockState {
   Parameters<T> parameters;
-  Lanes<T> *da, *dh;  // [N]; dh is the gradient that comes from later steps
+  Lanes<T>*da, *dh;  // [N]; dh is the gradient that comes from later steps
   Lanes<T>*dskip, *dbias;
   static int64_t size(int64_t states) { return 3 * states + 2; }  // lanes of memory
   void use(Lanes<T>* memory, int64_t states) {
@@ -151,8 +152,8 @@ struct Tile {
 };
 
 template <typename T>
-void recompute(const ScanProblem<T>& p, const Block& block, const Parameters<T>& own, int64_t row, int64_t k, int64_t first,
-               int64_t last, const Tile<T>& tile) {
+void recompute(const ScanProblem<T>& p, const Block& block, const Parameters<T>& own, int64_t row, int64_t k,
+               int64_t first, int64_t last, const Tile<T>& tile) {
   const int64_t states = p.states;
   for (int64_t t = first; t < last; ++t) {
     const int64_t at = p.order[k * p.length + t];
@@ -177,8 +178,8 @@ void recompute(const ScanProblem<T>& p, const Block& block, const Parameters<T>&
 
 // The gate's part of the gradient: writes dz and gives the gradient of the ungated output.
 template <typename T>
-Lanes<T> backward_gate(const ScanProblem<T>& p, const ScanGradients<T>& g, const Block& block, const Step<T>& s, const Lanes<T>* h,
-                       Lanes<T> skip, int64_t row, int64_t at, Lanes<T> dy) {
+Lanes<T> backward_gate(const ScanProblem<T>& p, const ScanGradients<T>& g, const Block& block, const Step<T>& s,
+                       const Lanes<T>* h, Lanes<T> skip, int64_t row, int64_t at, Lanes<T> dy) {
   const Lanes<T> y = read_out(s, h, skip, p.states);
   const int64_t offset = (row * p.length + at) * p.channels + block.channel;
   const Lanes<T> z = load(p.z + offset, block.width), gate = sigmoid(z);
@@ -188,8 +189,8 @@ Lanes<T> backward_gate(const ScanProblem<T>& p, const ScanGradients<T>& g, const
 
 // The states' part of one step, last to first; adds to dA, dB and dC. kReset: the run starts without a state.
 template <typename T, bool kReset>
-void backward_states(const Step<T>& s, const BlockState<T>& own, const Lanes<T>* h, const Lanes<T>* decay, Lanes<T> dy, Lanes<T>* db,
-                     Lanes<T>* dc, Lanes<T>& du, Lanes<T>& ddelta, int64_t states) {
+void backward_states(const Step<T>& s, const BlockState<T>& own, const Lanes<T>* h, const Lanes<T>* decay, Lanes<T> dy,
+                     Lanes<T>* db, Lanes<T>* dc, Lanes<T>& du, Lanes<T>& ddelta, int64_t states) {
   const Lanes<T> input = s.delta * s.u;
   const Lanes<T>* before = h - states;
   Lanes<T> dinput{}, ddecay{};
@@ -232,7 +233,8 @@ void backward_step(const ScanProblem<T>& p, const ScanGradients<T>& g, const Blo
   Lanes<T> du = own.parameters.skip * dy, ddelta{};
   *own.dskip += dy * s.u;
   const auto states_part = kind == StepKind::kReset ? backward_states<T, true> : backward_states<T, false>;
-  states_part(s, own, h, tile.decay + in_tile * states, dy, tile.db + in_tile * states, tile.dc + in_tile * states, du, ddelta, states);
+  states_part(s, own, h, tile.decay + in_tile * states, dy, tile.db + in_tile * states, tile.dc + in_tile * states, du,
+              ddelta, states);
   if (p.delta_softplus) {
     const Lanes<T> one = Lanes<T>{} + 1;
     ddelta *= s.raw_delta > 20 ? one : sigmoid(s.raw_delta);
@@ -244,8 +246,8 @@ void backward_step(const ScanProblem<T>& p, const ScanGradients<T>& g, const Blo
 
 // Adds the lanes of the tile's dB and dC, which all blocks of a group have filled.
 template <typename T>
-void reduce_tile(const ScanProblem<T>& p, const ScanGradients<T>& g, const Tile<T>& tile, int64_t slice, int64_t row, int64_t k,
-                 int64_t group, int64_t first, int64_t last) {
+void reduce_tile(const ScanProblem<T>& p, const ScanGradients<T>& g, const Tile<T>& tile, int64_t slice, int64_t row,
+                 int64_t k, int64_t group, int64_t first, int64_t last) {
   const int64_t part = slice * p.batch * p.length * p.directions * p.groups * p.states;
   for (int64_t t = first; t < last; ++t) {
     const int64_t to = part + b_offset(p, row, p.order[k * p.length + t], k, group);
@@ -281,7 +283,8 @@ void backward_direction(const ScanProblem<T>& p, const ScanGradients<T>& g, int6
   const int64_t states = p.states, tiles = (p.length + kTile - 1) / kTile, blocks = last_block - first_block;
   const int64_t own_size = BlockState<T>::size(states);
   const size_t state_bytes = static_cast<size_t>(states) * sizeof(Lanes<T>);
-  const Buffer<Lanes<T>> own_memory(blocks * own_size), starts(blocks * tiles * states), tile_memory((4 * kTile + 1) * states);
+  const Buffer<Lanes<T>> own_memory(blocks * own_size), starts(blocks * tiles * states),
+      tile_memory((4 * kTile + 1) * states);
   const Buffer<Step<T>> steps(kTile);
   const Buffer<BlockState<T>> owns(blocks);
   const Tile<T> tile{tile_memory + 0, tile_memory + (kTile + 1) * states, tile_memory + (2 * kTile + 1) * states,
@@ -312,8 +315,7 @@ void backward_direction(const ScanProblem<T>& p, const ScanGradients<T>& g, int6
         reduce_tile(p, g, tile, slice, row, k, block.group, first, last);
     }
   }
-  for (int64_t j = 0; j < blocks; ++j)
-    finish_block(p, g, block_at(p, first_block + j), row, k, *(owns + j));
+  for (int64_t j = 0; j < blocks; ++j) finish_block(p, g, block_at(p, first_block + j), row, k, *(owns + j));
 }
 
 template <typename T>

@@ -16,17 +16,17 @@ template <typename T>
 struct ScanProblem {
   int64_t batch, length, directions, channels, states, groups;
   bool u_per_direction, merge, delta_softplus;
-  const int32_t* order;      // [K, L]: the position that step t of direction k reads
-  const StepKind* step;      // [B, L] or null: no run boundaries
-  const T* u;                // [B, L, K or 1, D]
-  const T* delta;            // [B, L, K, D]
-  const T* a;                // [K, D, N]
-  const T* b;                // [B, L, K, G, N]
-  const T* c;                // [B, L, K, G, N]
-  const T* skip;             // [K, D] or null: the op's D
-  const T* z;                // [B, L, D] or null; only with K = 1
-  const T* delta_bias;       // [K, D] or null
-  const T* initial_state;    // [B, D, N] or null; only with K = 1
+  const int32_t* order;    // [K, L]: the position that step t of direction k reads
+  const StepKind* step;    // [B, L] or null: no run boundaries
+  const T* u;              // [B, L, K or 1, D]
+  const T* delta;          // [B, L, K, D]
+  const T* a;              // [K, D, N]
+  const T* b;              // [B, L, K, G, N]
+  const T* c;              // [B, L, K, G, N]
+  const T* skip;           // [K, D] or null: the op's D
+  const T* z;              // [B, L, D] or null; only with K = 1
+  const T* delta_bias;     // [K, D] or null
+  const T* initial_state;  // [B, D, N] or null; only with K = 1
 };
 
 template <typename T>

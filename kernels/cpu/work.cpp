@@ -23,7 +23,9 @@ std::vector<StepKind> step_kinds(const at::Tensor& seq_idx) {
     for (int64_t t = 0; t < length; ++t) {
       const int64_t i = row * length + t;
       const bool starts = t == 0 || id[i] != id[i - 1];
-      kinds[static_cast<size_t>(i)] = id[i] < 0 ? StepKind::kPadding : starts && started ? StepKind::kReset : StepKind::kGoOn;
+      kinds[static_cast<size_t>(i)] = id[i] < 0           ? StepKind::kPadding
+                                      : starts && started ? StepKind::kReset
+                                                          : StepKind::kGoOn;
       started = started || id[i] >= 0;
     }
   }

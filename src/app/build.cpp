@@ -28,15 +28,17 @@ Tokenizer load_tokenizer(const RunConfig& config) {
   return tokenizer;
 }
 
-StageData load_stage_data(const RunConfig& config, const StageConfig& stage, const Tokenizer& tokenizer, int64_t tokens_per_image) {
+StageData load_stage_data(const RunConfig& config, const StageConfig& stage, const Tokenizer& tokenizer,
+                          int64_t tokens_per_image) {
   PromptConfig prompt = config.prompt;
   prompt.template_name = stage.prompt_template.value_or(prompt.template_name);
   prompt.learn_prompts = stage.learn_prompts.value_or(prompt.learn_prompts);
   std::vector<std::string> roots;
   for (const auto& set : stage.data.sets) roots.push_back(set.image_root);
-  return read_stage_data(
-      stage.data, {tokenizer, prompt, ImageProcessor(config.image_processor), std::move(roots), tokens_per_image, stage.batch.max_length},
-      static_cast<uint64_t>(config.seed));
+  return read_stage_data(stage.data,
+                         {tokenizer, prompt, ImageProcessor(config.image_processor), std::move(roots), tokens_per_image,
+                          stage.batch.max_length},
+                         static_cast<uint64_t>(config.seed));
 }
 
 std::map<std::string, std::string> checkpoint_companions(const RunConfig& config, const Tokenizer& tokenizer) {
@@ -56,12 +58,14 @@ CheckpointPlace find_checkpoint(const std::string& path) {
     return place;
   }
   if (!fs::exists(folder / kConfig))
-    throw Error(ExitCode::kWeights, path, "expected a run or a checkpoint (a folder with config.json), got " +
-                                              std::string(fs::exists(folder) ? "something else" : "no such folder"));
+    throw Error(ExitCode::kWeights, path,
+                "expected a run or a checkpoint (a folder with config.json), got " +
+                    std::string(fs::exists(folder) ? "something else" : "no such folder"));
   const auto config = io::read_config<RunConfig>((folder / kConfig).string(), {});
   for (auto stage = config.stages.rbegin(); stage != config.stages.rend(); ++stage) {
     const io::CheckpointFolder checkpoints((folder / stage->name / "checkpoints").string());
-    if (const auto step = checkpoints.newest([](const std::string& why) { log::warn("passing over a damaged checkpoint: " + why); }))
+    if (const auto step =
+            checkpoints.newest([](const std::string& why) { log::warn("passing over a damaged checkpoint: " + why); }))
       return {checkpoints.step_path(*step), folder.string(), stage->name, *step};
   }
   throw Error(ExitCode::kWeights, path, "expected a run with a whole checkpoint, got none");
@@ -71,14 +75,16 @@ Responder LoadedModel::responder(const SamplingConfig& sampling, uint64_t seed) 
   return Responder({model, tokenizer, config.prompt, ImageProcessor(config.image_processor)}, sampling, seed);
 }
 
-LoadedModel load_checkpoint(const std::string& path, const Extensions& extensions, const std::vector<std::string>& overrides) {
+LoadedModel load_checkpoint(const std::string& path, const Extensions& extensions,
+                            const std::vector<std::string>& overrides) {
   LoadedModel loaded{find_checkpoint(path), {}, {}, nullptr};
   const std::string& folder = loaded.place.folder;
   io::verify_checkpoint(folder);
   loaded.config = resolved(io::read_config<RunConfig>(folder + "/" + kConfig, overrides));
   loaded.tokenizer = Tokenizer::load(folder + "/tokenizer.json");
   ModelConfig architecture = loaded.config.model;  // its weights are the checkpoint's
-  for (std::string* weights : {&architecture.vision_encoder.pretrained, &architecture.connector.pretrained, &architecture.language_model.pretrained})
+  for (std::string* weights : {&architecture.vision_encoder.pretrained, &architecture.connector.pretrained,
+                               &architecture.language_model.pretrained})
     weights->clear();
   check_vocabulary(loaded.tokenizer, folder + "/tokenizer.json", architecture.language_model.vocab_size);
   loaded.model = build_model(architecture, static_cast<uint64_t>(loaded.config.seed), extensions.connectors);

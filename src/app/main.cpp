@@ -14,13 +14,15 @@ int finish(ExitCode code) { return static_cast<int>(code); }
 }  // namespace
 
 int main(int argc, char** argv, const Extensions& extensions) {
-  CLI::App app("VL-Mamba: trains and evaluates a vision encoder, a selective-scan connector and a Mamba language model.");
+  CLI::App app(
+      "VL-Mamba: trains and evaluates a vision encoder, a selective-scan connector and a Mamba language model.");
   app.name("vlmamba");
   app.set_version_flag("--version", "vlmamba " + version() + ", LibTorch " + libtorch_version());
   app.require_subcommand(1);
   app.get_formatter()->column_width(34);
-  app.footer("Exit codes: 0 ok, 1 internal bug, 2 command line or config, 3 data, 4 weights, checkpoint or tokenizer,\n"
-             "5 non-finite values, 6 disk, 75 stopped in good order (resume me).");
+  app.footer(
+      "Exit codes: 0 ok, 1 internal bug, 2 command line or config, 3 data, 4 weights, checkpoint or tokenizer,\n"
+      "5 non-finite values, 6 disk, 75 stopped in good order (resume me).");
   std::vector<Command> commands;
   for (const auto add : {add_train, add_evaluate, add_generate, add_inspect, add_tokenize, add_reference})
     commands.push_back(add(app, extensions));

@@ -20,7 +20,9 @@ class Complaints {
     ++count_;
   }
   void throw_if_any() const {
-    if (count_ > 0) throw Error(ExitCode::kUsage, text_ + std::to_string(count_) + (count_ == 1 ? " error" : " errors") + ", nothing was started");
+    if (count_ > 0)
+      throw Error(ExitCode::kUsage,
+                  text_ + std::to_string(count_) + (count_ == 1 ? " error" : " errors") + ", nothing was started");
   }
 
  private:
@@ -29,26 +31,29 @@ class Complaints {
 };
 
 bool is_folder_name(const std::string& name) {
-  return !name.empty() && name != "eval" && std::all_of(name.begin(), name.end(), [](unsigned char c) {
-    return std::isalnum(c) || c == '_' || c == '-';
-  });
+  return !name.empty() && name != "eval" &&
+         std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) || c == '_' || c == '-'; });
 }
 
 void check_stage(const StageConfig& stage, const std::string& key, Complaints& complaints) {
   static const std::set<std::string> parts{"vision_encoder", "connector", "language_model"};
   complaints.unless(!stage.trainable.empty(), key + ".trainable", "expected at least one part, got none");
   for (const auto& part : stage.trainable)
-    complaints.unless(parts.contains(part), key + ".trainable", "expected vision_encoder, connector or language_model, got \"" + part + "\"");
+    complaints.unless(parts.contains(part), key + ".trainable",
+                      "expected vision_encoder, connector or language_model, got \"" + part + "\"");
   for (const auto& [part, own] : stage.optimizer.parts)
-    complaints.unless(parts.contains(part), key + ".optimizer.parts", "expected vision_encoder, connector or language_model, got \"" + part + "\"");
+    complaints.unless(parts.contains(part), key + ".optimizer.parts",
+                      "expected vision_encoder, connector or language_model, got \"" + part + "\"");
   complaints.unless(stage.batch.global_batch % stage.batch.micro_batch == 0, key + ".batch.micro_batch",
                     "expected a divisor of global_batch (" + std::to_string(stage.batch.global_batch) + "), got " +
                         std::to_string(stage.batch.micro_batch));
   complaints.unless(!stage.data.sets.empty(), key + ".data.sets", "expected at least one set of records, got none");
-  complaints.unless(stage.steps > 0 || stage.epochs > 0, key + ".steps", "expected steps or epochs above 0, got 0 of both");
+  complaints.unless(stage.steps > 0 || stage.epochs > 0, key + ".steps",
+                    "expected steps or epochs above 0, got 0 of both");
   complaints.unless(stage.validate_every == 0 || stage.data.validation_records > 0, key + ".validate_every",
                     "expected 0 without data.validation_records, got " + std::to_string(stage.validate_every));
-  for (const auto& set : stage.data.sets) complaints.unless(!set.records.empty(), key + ".data.sets.records", "expected a file, got none");
+  for (const auto& set : stage.data.sets)
+    complaints.unless(!set.records.empty(), key + ".data.sets.records", "expected a file, got none");
 }
 
 std::string absolute(const std::string& path, const std::string& root) {
@@ -56,7 +61,9 @@ std::string absolute(const std::string& path, const std::string& root) {
 }
 
 // A folder that is not named is the root itself.
-std::string folder(const std::string& path, const std::string& root) { return absolute(path.empty() ? "." : path, root); }
+std::string folder(const std::string& path, const std::string& root) {
+  return absolute(path.empty() ? "." : path, root);
+}
 
 }  // namespace
 
@@ -65,20 +72,24 @@ void check_run_config(const RunConfig& config, const std::string& where) {
   complaints.unless(!config.output_dir.empty(), "output_dir", "expected a folder, got none");
   complaints.unless(!config.tokenizer.empty(), "tokenizer", "expected a tokenizer.json or its folder, got none");
   complaints.unless(config.image_processor.size == config.model.vision_encoder.image_size, "image_processor.size",
-                    "expected model.vision_encoder.image_size (" + std::to_string(config.model.vision_encoder.image_size) + "), got " +
+                    "expected model.vision_encoder.image_size (" +
+                        std::to_string(config.model.vision_encoder.image_size) + "), got " +
                         std::to_string(config.image_processor.size));
   std::set<std::string> names;
   for (size_t i = 0; i < config.stages.size(); ++i) {
     const auto& stage = config.stages[i];
     const std::string key = "stages." + (stage.name.empty() ? std::to_string(i) : stage.name);
-    complaints.unless(is_folder_name(stage.name), key + ".name", "expected letters, digits, _ and - (not \"eval\"), got \"" + stage.name + "\"");
+    complaints.unless(is_folder_name(stage.name), key + ".name",
+                      "expected letters, digits, _ and - (not \"eval\"), got \"" + stage.name + "\"");
     complaints.unless(names.insert(stage.name).second, key + ".name", "expected names that differ, got this one twice");
     check_stage(stage, key, complaints);
   }
   names.clear();
   for (const auto& task : config.eval.tasks) {
-    complaints.unless(is_folder_name(task.name), "eval.tasks.name", "expected letters, digits, _ and -, got \"" + task.name + "\"");
-    complaints.unless(names.insert(task.name).second, "eval.tasks." + task.name, "expected names that differ, got this one twice");
+    complaints.unless(is_folder_name(task.name), "eval.tasks.name",
+                      "expected letters, digits, _ and -, got \"" + task.name + "\"");
+    complaints.unless(names.insert(task.name).second, "eval.tasks." + task.name,
+                      "expected names that differ, got this one twice");
     complaints.unless(!task.questions.empty(), "eval.tasks." + task.name + ".questions", "expected a file, got none");
   }
   complaints.throw_if_any();
@@ -86,8 +97,8 @@ void check_run_config(const RunConfig& config, const std::string& where) {
 
 RunConfig resolved(RunConfig config) {
   config.output_dir = absolute(config.output_dir, "");
-  for (std::string* path : {&config.tokenizer, &config.model.vision_encoder.pretrained, &config.model.connector.pretrained,
-                            &config.model.language_model.pretrained})
+  for (std::string* path : {&config.tokenizer, &config.model.vision_encoder.pretrained,
+                            &config.model.connector.pretrained, &config.model.language_model.pretrained})
     *path = absolute(*path, config.weights_root);
   for (auto& stage : config.stages)
     for (auto& set : stage.data.sets) {

@@ -40,7 +40,8 @@ void set_file(const std::string& path) {
   file_logger.reset();
   if (path.empty()) return;
   try {
-    file_logger = std::make_shared<spdlog::logger>("vlmamba", std::make_shared<spdlog::sinks::basic_file_sink_mt>(path));
+    file_logger =
+        std::make_shared<spdlog::logger>("vlmamba", std::make_shared<spdlog::sinks::basic_file_sink_mt>(path));
   } catch (const spdlog::spdlog_ex& error) {
     throw Error(ExitCode::kIo, path, std::string("expected to open the log, got: ") + error.what());
   }
@@ -49,7 +50,12 @@ void set_file(const std::string& path) {
 }
 
 Progress::Progress(std::string name, int64_t total, int64_t done)
-    : name_(std::move(name)), total_(total), first_(done), start_(now()), shown_(start_), terminal_(::isatty(STDERR_FILENO) != 0) {}
+    : name_(std::move(name)),
+      total_(total),
+      first_(done),
+      start_(now()),
+      shown_(start_),
+      terminal_(::isatty(STDERR_FILENO) != 0) {}
 
 Progress::~Progress() {
   if (open_) std::fputc('\n', stderr);
@@ -61,7 +67,8 @@ void Progress::update(int64_t done, const std::string& note) {
   shown_ = time;
   const double rate = static_cast<double>(done - first_) / std::max(time - start_, 1e-9);
   const double left = rate > 0 ? static_cast<double>(total_ - done) / rate : 0;
-  const std::string line = fmt::format("{}: {}/{}  {}  {:.2f}/s, {} left", name_, done, total_, note, rate, duration(left));
+  const std::string line =
+      fmt::format("{}: {}/{}  {}  {:.2f}/s, {} left", name_, done, total_, note, rate, duration(left));
   if (!terminal_) return info(line);
   std::fprintf(stderr, "\r\033[K%s", line.c_str());
   std::fflush(stderr);

@@ -19,7 +19,8 @@ Batch collate(const std::vector<const Example*>& examples, int64_t pad_id, int64
   batch.input_ids = at::full({rows, columns}, pad_id, at::kLong);
   batch.labels = at::full({rows, columns}, kIgnoreIndex, at::kLong);
   batch.seq_idx = at::full({rows, columns}, -1, at::kInt);
-  if (pictures > 0) batch.pixel_values = at::empty({static_cast<int64_t>(pictures), 3, image_size, image_size}, at::kFloat);
+  if (pictures > 0)
+    batch.pixel_values = at::empty({static_cast<int64_t>(pictures), 3, image_size, image_size}, at::kFloat);
   float* pixels = pictures > 0 ? batch.pixel_values.mutable_data_ptr<float>() : nullptr;
   for (size_t row = 0; row < examples.size(); ++row) {
     const Example& example = *examples[row];

@@ -22,7 +22,9 @@ void cut(Sample& sample, int64_t max_length, const Record& record) {
 
 }  // namespace
 
-std::string picture_path(const std::string& root, const std::string& image) { return root.empty() ? image : root + "/" + image; }
+std::string picture_path(const std::string& root, const std::string& image) {
+  return root.empty() ? image : root + "/" + image;
+}
 
 Sample expand_pictures(const Sample& sample, int64_t tokens_per_image) {
   Sample expanded;
@@ -35,15 +37,21 @@ Sample expand_pictures(const Sample& sample, int64_t tokens_per_image) {
 }
 
 Example ExampleReader::read(const Record& record) const {
-  Example example{record.id, record.source, expand_pictures(build_training_sample(record, tokenizer, prompt), tokens_per_image), {}};
+  Example example{record.id,
+                  record.source,
+                  expand_pictures(build_training_sample(record, tokenizer, prompt), tokens_per_image),
+                  {}};
   cut(example.sample, max_length, record);
   // Nothing precedes the first position, so that it is no target.
   const auto& labels = example.sample.labels;
-  if (labels.empty() || std::all_of(labels.begin() + 1, labels.end(), [](int64_t label) { return label == kIgnoreIndex; }))
-    throw Error(ExitCode::kData, "record " + record.id,
-                "expected something to learn within batch.max_length (" + std::to_string(max_length) + "), got no target");
+  if (labels.empty() ||
+      std::all_of(labels.begin() + 1, labels.end(), [](int64_t label) { return label == kIgnoreIndex; }))
+    throw Error(
+        ExitCode::kData, "record " + record.id,
+        "expected something to learn within batch.max_length (" + std::to_string(max_length) + "), got no target");
   for (const std::string& image : record.images)
-    example.pictures.push_back(image_processor.process(io::read_image(picture_path(image_roots.at(record.source), image))));
+    example.pictures.push_back(
+        image_processor.process(io::read_image(picture_path(image_roots.at(record.source), image))));
   return example;
 }
 

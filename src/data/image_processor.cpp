@@ -61,7 +61,8 @@ Image resize_rows(const Image& in, int width) {
   for (int y = 0; y < in.height; ++y) {
     const uint8_t* row = in.rgb.data() + static_cast<size_t>(y) * static_cast<size_t>(in.width) * 3;
     for (int x = 0; x < width; ++x)
-      for (int c = 0; c < 3; ++c) *to++ = weighted(taps[static_cast<size_t>(x)], row + 3 * taps[static_cast<size_t>(x)].first + c, 3);
+      for (int c = 0; c < 3; ++c)
+        *to++ = weighted(taps[static_cast<size_t>(x)], row + 3 * taps[static_cast<size_t>(x)].first + c, 3);
   }
   return out;
 }
@@ -73,7 +74,8 @@ Image resize_columns(const Image& in, int height) {
   uint8_t* to = out.rgb.data();
   for (int y = 0; y < height; ++y)
     for (size_t x = 0; x < row; ++x)
-      *to++ = weighted(taps[static_cast<size_t>(y)], in.rgb.data() + static_cast<size_t>(taps[static_cast<size_t>(y)].first) * row + x, row);
+      *to++ = weighted(taps[static_cast<size_t>(y)],
+                       in.rgb.data() + static_cast<size_t>(taps[static_cast<size_t>(y)].first) * row + x, row);
   return out;
 }
 
@@ -109,8 +111,9 @@ Image resize_bicubic(const Image& image, int width, int height) {
 std::vector<float> ImageProcessor::process(const Image& original) const {
   const auto size = static_cast<int>(config_.size);
   Image image = config_.mode == ImageMode::kPad ? padded_to_square(original, config_.mean) : original;
-  image = config_.mode == ImageMode::kSquash ? resize_bicubic(image, size, size)
-                                             : resize_shorter_side(image, config_.resize > 0 ? config_.resize : config_.size);
+  image = config_.mode == ImageMode::kSquash
+              ? resize_bicubic(image, size, size)
+              : resize_shorter_side(image, config_.resize > 0 ? config_.resize : config_.size);
   // The centre of the picture; what lies outside of it is black before the normalisation.
   const auto floor_half = [](int margin) { return margin >= 0 ? margin / 2 : -((1 - margin) / 2); };
   const int top = floor_half(image.height - size), left = floor_half(image.width - size);
@@ -121,7 +124,11 @@ std::vector<float> ImageProcessor::process(const Image& original) const {
     for (int y = top; y < top + size; ++y)
       for (int x = left; x < left + size; ++x) {
         const bool inside = y >= 0 && y < image.height && x >= 0 && x < image.width;
-        const int value = inside ? image.rgb[(static_cast<size_t>(y) * static_cast<size_t>(image.width) + static_cast<size_t>(x)) * 3 + c] : 0;
+        const int value =
+            inside
+                ? image
+                      .rgb[(static_cast<size_t>(y) * static_cast<size_t>(image.width) + static_cast<size_t>(x)) * 3 + c]
+                : 0;
         *to++ = (static_cast<float>(value * (1.0 / 255)) - mean) / deviation;
       }
   }

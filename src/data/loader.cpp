@@ -13,7 +13,11 @@ constexpr int64_t kStepsAhead = 2;
 
 Loader::Loader(const std::vector<Record>& records, const ExampleReader& reader, Sampler sampler, const BatchPlan& plan,
                int64_t first_step)
-    : records_(records), reader_(reader), sampler_(std::move(sampler)), plan_(plan), position_(first_step * plan.global_batch) {
+    : records_(records),
+      reader_(reader),
+      sampler_(std::move(sampler)),
+      plan_(plan),
+      position_(first_step * plan.global_batch) {
   for (int64_t i = 0; i < plan.threads; ++i) threads_.emplace_back([this] { work(); });
 }
 
@@ -69,7 +73,8 @@ StepBatches Loader::next() {
     const auto end = window_.begin() + plan_.global_batch;
     if (!threads_.empty()) {
       work_waits_.notify_all();
-      caller_waits_.wait(lock, [&] { return std::all_of(window_.begin(), end, [](const auto& slot) { return slot->ready; }); });
+      caller_waits_.wait(
+          lock, [&] { return std::all_of(window_.begin(), end, [](const auto& slot) { return slot->ready; }); });
     }
     slots.assign(window_.begin(), end);
     window_.erase(window_.begin(), end);
@@ -85,7 +90,8 @@ StepBatches Loader::next() {
     step.num_images += static_cast<int64_t>(slot->example.pictures.size());
   }
   for (auto first = examples.begin(); first != examples.end(); first += plan_.micro_batch) {
-    step.micro_batches.push_back(collate({first, first + plan_.micro_batch}, reader_.tokenizer.pad_id(), reader_.image_processor.size()));
+    step.micro_batches.push_back(
+        collate({first, first + plan_.micro_batch}, reader_.tokenizer.pad_id(), reader_.image_processor.size()));
     step.num_tokens += count_targets(step.micro_batches.back());
   }
   return step;

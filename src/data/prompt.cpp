@@ -1,18 +1,13 @@
 #include "vlmamba/data/prompt.h"
 
 #include "vlmamba/core/error.h"
+#include "vlmamba/core/text.h"
 #include "vlmamba/core/tokens.h"
 
 namespace vlmamba {
 namespace {
 
 constexpr std::string_view kPlaceholder = "<image>";
-constexpr std::string_view kSpaces = " \t\n\r\f\v";
-
-std::string stripped(const std::string& text) {
-  const auto first = text.find_first_not_of(kSpaces);
-  return first == std::string::npos ? "" : text.substr(first, text.find_last_not_of(kSpaces) - first + 1);
-}
 
 size_t count_placeholders(const std::string& text) {
   size_t count = 0;
@@ -21,7 +16,8 @@ size_t count_placeholders(const std::string& text) {
 }
 
 std::string without_placeholders(std::string text) {
-  for (size_t at = text.find(kPlaceholder); at != std::string::npos; at = text.find(kPlaceholder, at)) text.erase(at, kPlaceholder.size());
+  for (size_t at = text.find(kPlaceholder); at != std::string::npos; at = text.find(kPlaceholder, at))
+    text.erase(at, kPlaceholder.size());
   return text;
 }
 
@@ -78,7 +74,8 @@ void check_placeholders(const Record& record) {
   for (const Turn& turn : record.turns) count += turn.human ? count_placeholders(normalised(turn.text, record)) : 0;
   if (count != record.images.size())
     throw Error(ExitCode::kData, "record " + record.id,
-                "expected " + std::to_string(record.images.size()) + " <image> in the human turns, got " + std::to_string(count));
+                "expected " + std::to_string(record.images.size()) + " <image> in the human turns, got " +
+                    std::to_string(count));
 }
 
 // The question of a round with what stands before it, up to `ASSISTANT:`.
@@ -115,7 +112,8 @@ Sample build_training_sample(const Record& record, const Tokenizer& tokenizer, c
   return builder.take();
 }
 
-std::vector<int64_t> build_generation_prompt(const Record& record, const Tokenizer& tokenizer, const PromptConfig& config) {
+std::vector<int64_t> build_generation_prompt(const Record& record, const Tokenizer& tokenizer,
+                                             const PromptConfig& config) {
   Builder builder(record, tokenizer, config);
   const size_t last = (record.turns.size() - 1) / 2 * 2;
   if (config.template_name == PromptTemplate::kPlain) {

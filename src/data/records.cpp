@@ -7,7 +7,9 @@ namespace {
 
 using io::Json;
 
-[[noreturn]] void refuse(const std::string& where, const std::string& message) { throw Error(ExitCode::kData, where, message); }
+[[noreturn]] void refuse(const std::string& where, const std::string& message) {
+  throw Error(ExitCode::kData, where, message);
+}
 
 std::vector<std::string> images_of(const Json& json, const std::string& where) {
   const Json* image = json.find("image");
@@ -35,7 +37,8 @@ Record parse_record(const Json& json, const std::string& where) {
   if (!json.is_object()) refuse(where, "expected an object, got " + std::string(io::kind_name(json.kind())));
   Record record;
   const Json* id = json.find("id");
-  if (id && !id->is_string() && !id->is_integer()) refuse(where, "id: expected a string or an integer, got " + id->to_string().substr(0, 80));
+  if (id && !id->is_string() && !id->is_integer())
+    refuse(where, "id: expected a string or an integer, got " + id->to_string().substr(0, 80));
   record.id = id ? (id->is_string() ? id->as_string() : id->to_string()) : where;
   const std::string named = where + ", id " + record.id;
   record.images = images_of(json, named);
@@ -45,8 +48,8 @@ Record parse_record(const Json& json, const std::string& where) {
   if (record.turns.empty()) refuse(named, "conversations: expected a question and an answer, got none");
   for (size_t i = 0; i < record.turns.size(); ++i)
     if (record.turns[i].human != (i % 2 == 0))
-      refuse(named, "conversations: expected human and gpt in turn, got " + std::string(record.turns[i].human ? "human" : "gpt") +
-                        " at turn " + std::to_string(i));
+      refuse(named, "conversations: expected human and gpt in turn, got " +
+                        std::string(record.turns[i].human ? "human" : "gpt") + " at turn " + std::to_string(i));
   return record;
 }
 

@@ -34,7 +34,9 @@ struct MergeRule {
   int32_t rank;
   int32_t result;
 };
-uint64_t pair_of(int64_t left, int64_t right) { return static_cast<uint64_t>(left) << 32 | static_cast<uint32_t>(right); }
+uint64_t pair_of(int64_t left, int64_t right) {
+  return static_cast<uint64_t>(left) << 32 | static_cast<uint32_t>(right);
+}
 
 std::string utf8(int32_t code_point) {
   std::array<utf8proc_uint8_t, 4> bytes{};
@@ -59,7 +61,10 @@ size_t character_at(std::string_view text, size_t at, size_t& invalid) {
   const uint8_t lead = byte(0);
   invalid = 1;
   if (lead < 0x80) return 1;
-  const size_t length = lead >= 0xc2 && lead <= 0xdf ? 2 : lead >= 0xe0 && lead <= 0xef ? 3 : lead >= 0xf0 && lead <= 0xf4 ? 4 : 0;
+  const size_t length = lead >= 0xc2 && lead <= 0xdf   ? 2
+                        : lead >= 0xe0 && lead <= 0xef ? 3
+                        : lead >= 0xf0 && lead <= 0xf4 ? 4
+                                                       : 0;
   if (length == 0) return 0;
   for (size_t i = 1; i < length; ++i) {
     uint8_t low = 0x80, high = 0xbf;
@@ -90,8 +95,9 @@ std::string valid_utf8(std::string_view text) {
 
 std::string nfc(const std::string& text) {
   utf8proc_uint8_t* result = nullptr;
-  const auto length = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),
-                                   &result, static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+  const auto length =
+      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),
+                   &result, static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
   if (length < 0) return text;
   std::string normal(reinterpret_cast<const char*>(result), static_cast<size_t>(length));
   std::free(result);
@@ -103,11 +109,22 @@ enum class Class { kLetter, kNumber, kSpace, kOther };
 Class class_of(int32_t c) {
   if (c == 0x85 || (c >= 9 && c <= 13)) return Class::kSpace;
   switch (utf8proc_category(c)) {
-    case UTF8PROC_CATEGORY_LU: case UTF8PROC_CATEGORY_LL: case UTF8PROC_CATEGORY_LT: case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO: return Class::kLetter;
-    case UTF8PROC_CATEGORY_ND: case UTF8PROC_CATEGORY_NL: case UTF8PROC_CATEGORY_NO: return Class::kNumber;
-    case UTF8PROC_CATEGORY_ZS: case UTF8PROC_CATEGORY_ZL: case UTF8PROC_CATEGORY_ZP: return Class::kSpace;
-    default: return Class::kOther;
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LL:
+    case UTF8PROC_CATEGORY_LT:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO:
+      return Class::kLetter;
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_NO:
+      return Class::kNumber;
+    case UTF8PROC_CATEGORY_ZS:
+    case UTF8PROC_CATEGORY_ZL:
+    case UTF8PROC_CATEGORY_ZP:
+      return Class::kSpace;
+    default:
+      return Class::kOther;
   }
 }
 
@@ -150,7 +167,8 @@ class PreTokenizer {
     if (c.code == '\'')
       for (const std::string_view suffix : {"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"})
         if (text_.substr(c.begin, suffix.size()) == suffix) return at_ + suffix.size();
-    const bool space_first = c.code == ' ' && at_ + 1 < characters_.size() && characters_[at_ + 1].kind != Class::kSpace;
+    const bool space_first =
+        c.code == ' ' && at_ + 1 < characters_.size() && characters_[at_ + 1].kind != Class::kSpace;
     const size_t first = at_ + (space_first ? 1 : 0);
     if (characters_[first].kind != Class::kSpace) return run(first, characters_[first].kind);
     const size_t end = run(at_, Class::kSpace);
@@ -170,8 +188,8 @@ class PreTokenizer {
 
 struct Tokenizer::Tables {
   std::string json_text;
-  std::unordered_map<std::string, int64_t> ids;   // of the vocabulary
-  std::vector<std::string> symbols;               // by id, in GPT-2's byte alphabet; empty where there is none
+  std::unordered_map<std::string, int64_t> ids;  // of the vocabulary
+  std::vector<std::string> symbols;              // by id, in GPT-2's byte alphabet; empty where there is none
   std::unordered_map<uint64_t, MergeRule, PairHash> merges;
   std::array<int64_t, 256> byte_ids;
   std::unordered_map<std::string, uint8_t> symbol_bytes;
@@ -190,14 +208,19 @@ struct Tokenizer::Tables {
   void read_added(const Json& tokens, const std::string& where);
   void encode_word(std::string_view word, std::vector<int64_t>& out) const;
   void encode_plain(std::string_view text, std::vector<int64_t>& out) const;
-  // Calls plain(text) and token(id) for the parts of `text`, split on the added tokens that `use` accepts, leftmost-longest.
+  // Calls plain(text) and token(id) for the parts of `text`, split on the added tokens that `use` accepts,
+  // leftmost-longest.
   template <typename Use, typename Plain>
   void split(std::string_view text, const Use& use, const Plain& plain, std::vector<int64_t>& out) const;
 };
 
 void Tokenizer::Tables::read(const Json& json, const std::string& where) {
-  const auto object = [&](const char* key) -> const Json& { return io::require(json, key, Json::Kind::kObject, where, ExitCode::kWeights); };
-  const auto type_of = [&](const Json& part) { return io::require(part, "type", Json::Kind::kString, where, ExitCode::kWeights).as_string(); };
+  const auto object = [&](const char* key) -> const Json& {
+    return io::require(json, key, Json::Kind::kObject, where, ExitCode::kWeights);
+  };
+  const auto type_of = [&](const Json& part) {
+    return io::require(part, "type", Json::Kind::kString, where, ExitCode::kWeights).as_string();
+  };
   if (const Json* normalizer = json.find("normalizer"); normalizer && !normalizer->is_null()) {
     if (type_of(*normalizer) != "NFC") refuse(where, "normalizer: expected NFC or null, got " + type_of(*normalizer));
     normalize_nfc = true;
@@ -237,24 +260,30 @@ void Tokenizer::Tables::read_model(const Json& model, const std::string& where) 
     std::string left, right;
     if (merge.is_string()) {
       const auto space = merge.as_string().find(' ');
-      if (space != std::string::npos) left = merge.as_string().substr(0, space), right = merge.as_string().substr(space + 1);
-    } else if (merge.is_array() && merge.items().size() == 2 && merge.items()[0].is_string() && merge.items()[1].is_string()) {
+      if (space != std::string::npos)
+        left = merge.as_string().substr(0, space), right = merge.as_string().substr(space + 1);
+    } else if (merge.is_array() && merge.items().size() == 2 && merge.items()[0].is_string() &&
+               merge.items()[1].is_string()) {
       left = merge.items()[0].as_string(), right = merge.items()[1].as_string();
     }
     const auto l = ids.find(left), r = ids.find(right), joined = ids.find(left + right);
     if (l == ids.end() || r == ids.end() || joined == ids.end())
-      refuse(where + ":" + std::to_string(merge.line), "model.merges: expected two symbols of the vocabulary whose join is one, got " + merge.to_string());
+      refuse(where + ":" + std::to_string(merge.line),
+             "model.merges: expected two symbols of the vocabulary whose join is one, got " + merge.to_string());
     merges.emplace(pair_of(l->second, r->second), MergeRule{rank++, static_cast<int32_t>(joined->second)});
   }
 }
 
 void Tokenizer::Tables::read_added(const Json& tokens, const std::string& where) {
   for (const Json& token : tokens.items()) {
-    const auto flag = [&](const char* key) { return io::require(token, key, Json::Kind::kBool, where, ExitCode::kWeights).as_bool(); };
+    const auto flag = [&](const char* key) {
+      return io::require(token, key, Json::Kind::kBool, where, ExitCode::kWeights).as_bool();
+    };
     AddedToken added_token{io::require(token, "content", Json::Kind::kString, where, ExitCode::kWeights).as_string(),
-                           io::require(token, "id", Json::Kind::kInteger, where, ExitCode::kWeights).as_integer(), flag("special"),
-                           flag("normalized")};
-    if (added_token.text.empty() || added_token.id < 0) refuse(where, "added_tokens: expected a text and an id, got " + token.to_string());
+                           io::require(token, "id", Json::Kind::kInteger, where, ExitCode::kWeights).as_integer(),
+                           flag("special"), flag("normalized")};
+    if (added_token.text.empty() || added_token.id < 0)
+      refuse(where, "added_tokens: expected a text and an id, got " + token.to_string());
     for (const char* key : {"single_word", "lstrip", "rstrip"})
       if (flag(key)) refuse(where, std::string("added_tokens.") + key + ": expected false, got true");
     if (added_token.text == "<|endoftext|>") end_of_text = added_token.id;
@@ -288,8 +317,10 @@ void Tokenizer::Tables::encode_word(std::string_view word, std::vector<int64_t>&
   std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> queue;
   const auto consider = [&](int left) {
     if (left < 0 || chain[static_cast<size_t>(left)].next < 0) return;
-    const auto pair = pair_of(chain[static_cast<size_t>(left)].id, chain[static_cast<size_t>(chain[static_cast<size_t>(left)].next)].id);
-    if (const auto rule = merges.find(pair); rule != merges.end()) queue.push({rule->second.rank, left, pair, rule->second.result});
+    const auto pair = pair_of(chain[static_cast<size_t>(left)].id,
+                              chain[static_cast<size_t>(chain[static_cast<size_t>(left)].next)].id);
+    if (const auto rule = merges.find(pair); rule != merges.end())
+      queue.push({rule->second.rank, left, pair, rule->second.result});
   };
   for (int i = 0; i < static_cast<int>(chain.size()); ++i) consider(i);
   while (!queue.empty()) {
@@ -306,7 +337,8 @@ void Tokenizer::Tables::encode_word(std::string_view word, std::vector<int64_t>&
     consider(left.previous);
     consider(best.left);
   }
-  for (int i = chain.empty() ? -1 : 0; i >= 0; i = chain[static_cast<size_t>(i)].next) out.push_back(chain[static_cast<size_t>(i)].id);
+  for (int i = chain.empty() ? -1 : 0; i >= 0; i = chain[static_cast<size_t>(i)].next)
+    out.push_back(chain[static_cast<size_t>(i)].id);
 }
 
 void Tokenizer::Tables::encode_plain(std::string_view text, std::vector<int64_t>& out) const {
@@ -315,7 +347,8 @@ void Tokenizer::Tables::encode_plain(std::string_view text, std::vector<int64_t>
 }
 
 template <typename Use, typename Plain>
-void Tokenizer::Tables::split(std::string_view text, const Use& use, const Plain& plain, std::vector<int64_t>& out) const {
+void Tokenizer::Tables::split(std::string_view text, const Use& use, const Plain& plain,
+                              std::vector<int64_t>& out) const {
   size_t plain_begin = 0;
   for (size_t at = 0; at < text.size();) {
     const auto found = std::find_if(added.begin(), added.end(), [&](const AddedToken& token) {
@@ -336,7 +369,8 @@ Tokenizer Tokenizer::load(const std::string& path) {
   const std::string file = std::filesystem::is_directory(path) ? path + "/tokenizer.json" : path;
   auto tables = std::make_shared<Tables>();
   tables->json_text = io::read_file(file, ExitCode::kWeights);
-  if (tables->json_text.size() > kMaxFile) refuse(file, "expected at most 64 MiB, got " + std::to_string(tables->json_text.size()) + " bytes");
+  if (tables->json_text.size() > kMaxFile)
+    refuse(file, "expected at most 64 MiB, got " + std::to_string(tables->json_text.size()) + " bytes");
   tables->read(io::parse_json(tables->json_text, file, ExitCode::kWeights), file);
   Tokenizer tokenizer;
   tokenizer.tables_ = std::move(tables);
@@ -347,10 +381,14 @@ std::vector<int64_t> Tokenizer::encode(std::string_view text, bool special) cons
   std::vector<int64_t> ids;
   const auto raw = [&](const AddedToken& token) { return !token.normalized && (special || !token.special); };
   const auto normal = [&](const AddedToken& token) { return token.normalized && (special || !token.special); };
-  tables_->split(valid_utf8(text), raw, [&](std::string_view part) {
-    const std::string normalized = tables_->normalize_nfc ? nfc(std::string(part)) : std::string(part);
-    tables_->split(normalized, normal, [&](std::string_view plain) { tables_->encode_plain(plain, ids); }, ids);
-  }, ids);
+  tables_->split(
+      valid_utf8(text), raw,
+      [&](std::string_view part) {
+        const std::string normalized = tables_->normalize_nfc ? nfc(std::string(part)) : std::string(part);
+        tables_->split(
+            normalized, normal, [&](std::string_view plain) { tables_->encode_plain(plain, ids); }, ids);
+      },
+      ids);
   return ids;
 }
 

@@ -24,7 +24,9 @@ size_t another_picture(const std::vector<TaskQuestion>& questions, size_t index)
   return index;
 }
 
-double percent(int64_t right, int64_t of) { return of == 0 ? 0 : 100.0 * static_cast<double>(right) / static_cast<double>(of); }
+double percent(int64_t right, int64_t of) {
+  return of == 0 ? 0 : 100.0 * static_cast<double>(right) / static_cast<double>(of);
+}
 
 Json to_json(const TaskResult& result, const TaskConfig& task, const Json& provenance) {
   Json json = Json::object();
@@ -43,10 +45,16 @@ Json to_json(const TaskResult& result, const TaskConfig& task, const Json& prove
 
 }  // namespace
 
-Evaluator::Evaluator(const Responder& responder, int64_t batch, std::string folder, std::string model_id, Json provenance)
-    : responder_(responder), batch_(batch), folder_(std::move(folder)), model_id_(std::move(model_id)), provenance_(std::move(provenance)) {}
+Evaluator::Evaluator(const Responder& responder, int64_t batch, std::string folder, std::string model_id,
+                     Json provenance)
+    : responder_(responder),
+      batch_(batch),
+      folder_(std::move(folder)),
+      model_id_(std::move(model_id)),
+      provenance_(std::move(provenance)) {}
 
-std::vector<std::vector<float>> Evaluator::shown_pictures(const TaskConfig& task, const std::vector<TaskQuestion>& questions,
+std::vector<std::vector<float>> Evaluator::shown_pictures(const TaskConfig& task,
+                                                          const std::vector<TaskQuestion>& questions,
                                                           size_t index) const {
   if (questions[index].image.empty()) return {};
   if (task.image == ShownImage::kBlank) return {responder_.blank_picture()};
@@ -74,7 +82,8 @@ TaskResult Evaluator::run(const TaskConfig& task) const {
   for (size_t first = 0; first < questions.size(); first += batch) {
     const size_t end = std::min(questions.size(), first + batch);
     std::vector<Question> asking;
-    for (size_t i = first; i < end; ++i) asking.push_back({questions[i].id, questions[i].text, shown_pictures(task, questions, i)});
+    for (size_t i = first; i < end; ++i)
+      asking.push_back({questions[i].id, questions[i].text, shown_pictures(task, questions, i)});
     const auto answers = responder_.answer(asking, static_cast<int64_t>(first));
     for (size_t i = first; i < end; ++i) {
       lines += answer_line(questions[i], answers[i - first]).to_string() + "\n";
@@ -108,7 +117,9 @@ std::string to_table(const std::vector<TaskResult>& results) {
       first_column = std::max(first_column, category.size());
     }
   std::string table;
-  const auto cell = [&](const std::string& text, size_t width) { table += std::string(width - std::min(width, text.size()), ' ') + text; };
+  const auto cell = [&](const std::string& text, size_t width) {
+    table += std::string(width - std::min(width, text.size()), ' ') + text;
+  };
   const auto row = [&](const std::string& name, const auto& score_of) {
     table += "  " + name + std::string(first_column - name.size(), ' ');
     for (const auto& result : results) {

@@ -1,23 +1,16 @@
 #include "vlmamba/infer/responder.h"
 
+#include "vlmamba/core/text.h"
 #include "vlmamba/data/collator.h"
 
 namespace vlmamba {
-namespace {
-
-constexpr std::string_view kSpaces = " \t\n\r\f\v";
-
-std::string stripped(const std::string& text) {
-  const auto first = text.find_first_not_of(kSpaces);
-  return first == std::string::npos ? "" : text.substr(first, text.find_last_not_of(kSpaces) - first + 1);
-}
-
-}  // namespace
 
 Responder::Responder(Parts parts, const SamplingConfig& sampling, uint64_t seed)
     : parts_(std::move(parts)), generator_(*parts_.model, sampling, parts_.tokenizer.end_of_text_id(), seed) {}
 
-std::vector<float> Responder::read_picture(const std::string& path) const { return parts_.image_processor.process(io::read_image(path)); }
+std::vector<float> Responder::read_picture(const std::string& path) const {
+  return parts_.image_processor.process(io::read_image(path));
+}
 
 std::vector<float> Responder::blank_picture() const {
   const auto size = static_cast<size_t>(parts_.image_processor.size());
@@ -39,7 +32,8 @@ std::vector<std::vector<int64_t>> Responder::continue_ids(const std::vector<std:
   std::vector<Example> examples;
   std::vector<const Example*> rows;
   for (size_t i = 0; i < prompts.size(); ++i)
-    examples.push_back({std::to_string(i), 0, expand_pictures({prompts[i], {}}, parts_.model->vision_encoder->num_patches()), pictures[i]});
+    examples.push_back({std::to_string(i), 0,
+                        expand_pictures({prompts[i], {}}, parts_.model->vision_encoder->num_patches()), pictures[i]});
   for (const auto& example : examples) rows.push_back(&example);
   return generator_.generate(collate(rows, parts_.tokenizer.pad_id(), parts_.image_processor.size()), first_sequence);
 }
@@ -52,7 +46,8 @@ std::vector<std::string> Responder::answer(const std::vector<Question>& question
     pictures.push_back(question.pictures);
   }
   std::vector<std::string> answers;
-  for (const auto& ids : continue_ids(prompts, pictures, first_sequence)) answers.push_back(stripped(parts_.tokenizer.decode(ids)));
+  for (const auto& ids : continue_ids(prompts, pictures, first_sequence))
+    answers.push_back(stripped(parts_.tokenizer.decode(ids)));
   return answers;
 }
 

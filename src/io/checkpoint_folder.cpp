@@ -21,8 +21,9 @@ constexpr const char* kUnfinished = ".unfinished";
 
 void check_written(int failure, const std::string& path, size_t bytes) {
   if (failure != 0)
-    throw Error(ExitCode::kIo, path, "expected to write " + std::to_string(bytes) + " bytes, got: " + std::strerror(failure) +
-                                         "; earlier checkpoints are intact");
+    throw Error(ExitCode::kIo, path,
+                "expected to write " + std::to_string(bytes) + " bytes, got: " + std::strerror(failure) +
+                    "; earlier checkpoints are intact");
 }
 
 // A folder under construction that is removed unless it was given its name.
@@ -75,7 +76,8 @@ std::vector<int64_t> CheckpointFolder::steps() const {
   return found;
 }
 
-void CheckpointFolder::write(int64_t step, const std::map<std::string, std::function<std::string()>>& files, int64_t keep_last) const {
+void CheckpointFolder::write(int64_t step, const std::map<std::string, std::function<std::string()>>& files,
+                             int64_t keep_last) const {
   const std::string target = step_path(step);
   const Unfinished folder(target + kUnfinished);
   Json entries = Json::object();
@@ -113,14 +115,17 @@ std::optional<int64_t> CheckpointFolder::newest(const std::function<void(const s
 void verify_checkpoint(const std::string& step_folder) {
   const std::string where = step_folder + "/" + kManifest;
   const Json manifest = read_json(where, ExitCode::kWeights);
-  for (const auto& [name, entry] : require(manifest, "files", Json::Kind::kObject, where, ExitCode::kWeights).members()) {
+  for (const auto& [name, entry] :
+       require(manifest, "files", Json::Kind::kObject, where, ExitCode::kWeights).members()) {
     const std::string path = step_folder + "/" + name, bytes = read_file(path, ExitCode::kWeights);
     const int64_t size = require(entry, "bytes", Json::Kind::kInteger, where, ExitCode::kWeights).as_integer();
     if (static_cast<int64_t>(bytes.size()) != size)
-      throw Error(ExitCode::kWeights, path, "expected " + std::to_string(size) + " bytes, got " + std::to_string(bytes.size()));
+      throw Error(ExitCode::kWeights, path,
+                  "expected " + std::to_string(size) + " bytes, got " + std::to_string(bytes.size()));
     const auto& hash = require(entry, "sha256", Json::Kind::kString, where, ExitCode::kWeights).as_string();
     if (const std::string got = sha256(bytes); got != hash)
-      throw Error(ExitCode::kWeights, path, "expected SHA-256 " + hash.substr(0, 12) + "…, got " + got.substr(0, 12) + "…: the file was changed");
+      throw Error(ExitCode::kWeights, path,
+                  "expected SHA-256 " + hash.substr(0, 12) + "…, got " + got.substr(0, 12) + "…: the file was changed");
   }
 }
 

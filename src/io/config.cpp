@@ -78,7 +78,8 @@ size_t element(const Json& array, std::string_view name, const std::string& over
     if (name == text || name == std::to_string(i)) return i;
     names += (names.empty() ? "" : ", ") + text;
   }
-  refuse(override_text, "expected one of " + (names.empty() ? "no elements" : names) + ", got \"" + std::string(name) + "\"");
+  refuse(override_text,
+         "expected one of " + (names.empty() ? "no elements" : names) + ", got \"" + std::string(name) + "\"");
 }
 
 Json with_override(Json json, std::string_view path, const Json& value, const std::string& override_text) {
@@ -107,9 +108,10 @@ Json with_override(Json json, std::string_view path, const Json& value, const st
 
 void ConfigErrors::add(const Json& value, const std::string& key, const std::string& message) {
   const bool from_set = value.column == kOverrideColumn;
-  const std::string at = from_set         ? "--set"
-                         : value.line > 0 ? where_ + ":" + std::to_string(value.line) + ":" + std::to_string(value.column)
-                                          : where_;
+  const std::string at = from_set ? "--set"
+                         : value.line > 0
+                             ? where_ + ":" + std::to_string(value.line) + ":" + std::to_string(value.column)
+                             : where_;
   lines_.push_back("[" + at + "] " + (key.empty() ? "" : key + ": ") + message);
 }
 
@@ -147,6 +149,13 @@ Json typed(const Json& value, bool text_wanted) {
   } catch (const Error&) {
     return value;  // plain text where JSON was wanted: the caller names what it expected
   }
+}
+
+Json settled(const Json& value) {
+  if (!value.is_object()) return typed(value, /*text_wanted=*/false);
+  Json object = value;
+  for (const auto& [key, member] : value.members()) object.set(key, settled(member));
+  return object;
 }
 
 std::string quoted(const Json& value) {

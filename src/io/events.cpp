@@ -39,9 +39,7 @@ std::string event(double wall_time, int64_t step, const std::string& content) {
 // TFRecord's mask: a checksum of data that holds checksums would be weak.
 uint32_t masked(uint32_t crc) { return ((crc >> 15) | (crc << 17)) + 0xa282ead8u; }
 
-double now() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
+double now() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
 
 }  // namespace
 
@@ -66,7 +64,8 @@ EventWriter::EventWriter(const std::string& folder) {
   const auto seconds = static_cast<int64_t>(now());
   path_ = folder + "/events.out.tfevents." + std::to_string(seconds) + "." + std::to_string(getpid());
   file_.open(path_, std::ios::binary | std::ios::app);
-  if (!file_) throw Error(ExitCode::kIo, path_, "expected to write TensorBoard events, got " + std::string(std::strerror(errno)));
+  if (!file_)
+    throw Error(ExitCode::kIo, path_, "expected to write TensorBoard events, got " + std::string(std::strerror(errno)));
   write(event(now(), 0, text_field(3, "brain.Event:2")));
 }
 

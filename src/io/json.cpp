@@ -68,7 +68,8 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   bool boolean(bool value) override { return add(Json(value)); }
   bool number_integer(number_integer_t value) override { return add(Json(static_cast<int64_t>(value))); }
   bool number_unsigned(number_unsigned_t value) override {
-    if (value > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) return add(Json(static_cast<double>(value)));
+    if (value > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()))
+      return add(Json(static_cast<double>(value)));
     return add(Json(static_cast<int64_t>(value)));
   }
   bool number_float(number_float_t value, const string_t&) override { return add(Json(value)); }
@@ -200,11 +201,21 @@ void new_line(std::string& out, int indent, int level) {
 
 void write(std::string& out, const Json& value, int indent, int level) {
   switch (value.kind()) {
-    case Json::Kind::kNull: out += "null"; return;
-    case Json::Kind::kBool: out += value.as_bool() ? "true" : "false"; return;
-    case Json::Kind::kInteger: out += std::to_string(value.as_integer()); return;
-    case Json::Kind::kNumber: write_number(out, value.as_number()); return;
-    case Json::Kind::kString: write_string(out, value.as_string()); return;
+    case Json::Kind::kNull:
+      out += "null";
+      return;
+    case Json::Kind::kBool:
+      out += value.as_bool() ? "true" : "false";
+      return;
+    case Json::Kind::kInteger:
+      out += std::to_string(value.as_integer());
+      return;
+    case Json::Kind::kNumber:
+      write_number(out, value.as_number());
+      return;
+    case Json::Kind::kString:
+      write_string(out, value.as_string());
+      return;
     case Json::Kind::kArray:
       out += '[';
       for (size_t i = 0; i < value.items().size(); ++i) {
@@ -256,13 +267,20 @@ std::string Json::to_string(int indent) const {
 
 std::string_view kind_name(Json::Kind kind) {
   switch (kind) {
-    case Json::Kind::kNull: return "null";
-    case Json::Kind::kBool: return "true or false";
-    case Json::Kind::kInteger: return "an integer";
-    case Json::Kind::kNumber: return "a number";
-    case Json::Kind::kString: return "a string";
-    case Json::Kind::kArray: return "an array";
-    case Json::Kind::kObject: return "an object";
+    case Json::Kind::kNull:
+      return "null";
+    case Json::Kind::kBool:
+      return "true or false";
+    case Json::Kind::kInteger:
+      return "an integer";
+    case Json::Kind::kNumber:
+      return "a number";
+    case Json::Kind::kString:
+      return "a string";
+    case Json::Kind::kArray:
+      return "an array";
+    case Json::Kind::kObject:
+      return "an object";
   }
   return "?";
 }
@@ -280,7 +298,8 @@ Json read_json(const std::string& path, ExitCode code, bool comments) {
   return parse_json(read_file(path, code), path, code, comments);
 }
 
-const Json& require(const Json& object, std::string_view key, Json::Kind kind, const std::string& where, ExitCode code) {
+const Json& require(const Json& object, std::string_view key, Json::Kind kind, const std::string& where,
+                    ExitCode code) {
   const auto at = [&](const Json& value) {
     return where + ":" + std::to_string(value.line) + ":" + std::to_string(value.column);
   };
@@ -290,7 +309,8 @@ const Json& require(const Json& object, std::string_view key, Json::Kind kind, c
   if (value == nullptr) throw Error(code, at(object), "expected the key \"" + std::string(key) + "\", got none");
   if (value->kind() != kind && !(kind == Json::Kind::kNumber && value->is_number()))
     throw Error(code, at(*value),
-                std::string(key) + ": expected " + std::string(kind_name(kind)) + ", got " + std::string(kind_name(value->kind())));
+                std::string(key) + ": expected " + std::string(kind_name(kind)) + ", got " +
+                    std::string(kind_name(value->kind())));
   return *value;
 }
 

@@ -32,7 +32,8 @@ class VssMlpConnector : public Connector {
   VssMlpConnector(const nn::VssConfig& config, const ConnectorShape& shape) {
     if (config.width != 0 && config.width != shape.in_dim)
       throw Error(ExitCode::kUsage, "model.connector.vss.width",
-                  "expected 0 or the encoder's " + std::to_string(shape.in_dim) + " for vss_mlp, got " + std::to_string(config.width));
+                  "expected 0 or the encoder's " + std::to_string(shape.in_dim) + " for vss_mlp, got " +
+                      std::to_string(config.width));
     vss_ = register_module("vss", std::make_shared<Vss>(config, shape.in_dim, shape.height, shape.width));
     norm_ = register_module("norm", std::make_shared<Norm>(config.norm, shape.in_dim, kNormEps));
     mlp_ = register_module("mlp", std::make_shared<MlpConnector>(shape));

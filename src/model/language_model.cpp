@@ -40,7 +40,8 @@ class Mamba : public LanguageModel {
     const auto layers = backbone->register_module("layers", std::make_shared<torch::nn::Module>());
     for (int64_t i = 0; i < config.num_layers; ++i)
       layers_.push_back(layers->register_module(std::to_string(i), std::make_shared<Block>(config)));
-    norm_ = backbone->register_module("norm_f", std::make_shared<Norm>(NormKind::kRmsNorm, config.hidden_size, config.norm_eps));
+    norm_ = backbone->register_module("norm_f",
+                                      std::make_shared<Norm>(NormKind::kRmsNorm, config.hidden_size, config.norm_eps));
     rescale_residual_branches();
   }
 
@@ -95,6 +96,8 @@ class Mamba : public LanguageModel {
 
 }  // namespace
 
-std::shared_ptr<LanguageModel> make_language_model(const LanguageModelConfig& config) { return std::make_shared<Mamba>(config); }
+std::shared_ptr<LanguageModel> make_language_model(const LanguageModelConfig& config) {
+  return std::make_shared<Mamba>(config);
+}
 
 }  // namespace vlmamba

@@ -31,7 +31,8 @@ class Attention : public torch::nn::Module {
     const auto split = [&](const Linear& projection) {  // [I,T,D] -> [I,heads,T,D/heads]
       return projection.forward(x).unflatten(-1, {heads_, x.size(2) / heads_}).transpose(1, 2);
     };
-    return out_->forward(at::scaled_dot_product_attention(split(*q_), split(*k_), split(*v_)).transpose(1, 2).flatten(2));
+    return out_->forward(
+        at::scaled_dot_product_attention(split(*q_), split(*k_), split(*v_)).transpose(1, 2).flatten(2));
   }
 
  private:
@@ -107,7 +108,9 @@ class VisionTransformer : public VisionEncoder {
     const bool clip = config.kind == VisionKind::kClip;
     const double eps = clip ? kClipEps : kSiglipEps;
     embeddings_ = register_module("embeddings", std::make_shared<Embeddings>(config, grid_ * grid_));
-    if (clip) pre_norm_ = register_module("pre_layrnorm", std::make_shared<Norm>(NormKind::kLayerNorm, config.hidden_size, eps));
+    if (clip)
+      pre_norm_ =
+          register_module("pre_layrnorm", std::make_shared<Norm>(NormKind::kLayerNorm, config.hidden_size, eps));
     const auto encoder = register_module("encoder", std::make_shared<torch::nn::Module>());
     const auto layers = encoder->register_module("layers", std::make_shared<torch::nn::Module>());
     for (int64_t i = 0; i < used_layers_; ++i)
@@ -132,7 +135,8 @@ class VisionTransformer : public VisionEncoder {
     const int64_t layer = config.feature_layer < 0 ? last + 1 + config.feature_layer : config.feature_layer;
     if (layer < 0 || layer > last)
       throw Error(ExitCode::kUsage, "model.vision_encoder.feature_layer",
-                  "expected an index into " + std::to_string(last + 1) + " hidden states, got " + std::to_string(config.feature_layer));
+                  "expected an index into " + std::to_string(last + 1) + " hidden states, got " +
+                      std::to_string(config.feature_layer));
     return layer;
   }
 
@@ -148,10 +152,12 @@ class VisionTransformer : public VisionEncoder {
 std::shared_ptr<VisionEncoder> make_vision_encoder(const VisionEncoderConfig& config) {
   if (config.patch_size > config.image_size)
     throw Error(ExitCode::kUsage, "model.vision_encoder.patch_size",
-                "expected at most image_size (" + std::to_string(config.image_size) + "), got " + std::to_string(config.patch_size));
+                "expected at most image_size (" + std::to_string(config.image_size) + "), got " +
+                    std::to_string(config.patch_size));
   if (config.hidden_size % config.num_heads != 0)
     throw Error(ExitCode::kUsage, "model.vision_encoder.num_heads",
-                "expected a divisor of hidden_size (" + std::to_string(config.hidden_size) + "), got " + std::to_string(config.num_heads));
+                "expected a divisor of hidden_size (" + std::to_string(config.hidden_size) + "), got " +
+                    std::to_string(config.num_heads));
   return std::make_shared<VisionTransformer>(config);
 }
 

@@ -14,7 +14,8 @@ constexpr int64_t kChunk = 4096;  // target positions whose logits exist at a ti
 
 }  // namespace
 
-VlMamba::VlMamba(std::shared_ptr<VisionEncoder> encoder, std::shared_ptr<Connector> join, std::shared_ptr<LanguageModel> language)
+VlMamba::VlMamba(std::shared_ptr<VisionEncoder> encoder, std::shared_ptr<Connector> join,
+                 std::shared_ptr<LanguageModel> language)
     : vision_encoder(register_module("vision_encoder", std::move(encoder))),
       connector(register_module("connector", std::move(join))),
       language_model(register_module("language_model", std::move(language))) {}
@@ -23,7 +24,8 @@ Tensor VlMamba::embed(const Batch& batch) const {
   const Tensor pictures = batch.input_ids.eq(kImageToken);
   const Tensor text = language_model->embed(batch.input_ids.clamp_min(0));
   const auto places = pictures.sum().item<int64_t>();
-  const int64_t expected = batch.pixel_values.defined() ? batch.pixel_values.size(0) * vision_encoder->num_patches() : 0;
+  const int64_t expected =
+      batch.pixel_values.defined() ? batch.pixel_values.size(0) * vision_encoder->num_patches() : 0;
   if (places != expected)
     throw Error(ExitCode::kData, batch.sample_ids.empty() ? "batch" : "sample " + batch.sample_ids.front(),
                 "expected " + std::to_string(expected) + " picture positions, got " + std::to_string(places));
@@ -45,7 +47,8 @@ VlMamba::Loss VlMamba::loss(const Batch& batch) const {
   const Tensor ids = labels.index_select(0, targets);
   Tensor sum = hidden.sum() * 0;  // in the graph even without a target
   for (int64_t first = 0; first < rows.size(0); first += kChunk) {
-    const Tensor logits = language_model->head(rows.slice(0, first, first + kChunk)).to(hidden.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
+    const Tensor logits = language_model->head(rows.slice(0, first, first + kChunk))
+                              .to(hidden.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
     sum = sum + at::cross_entropy_loss(logits, ids.slice(0, first, first + kChunk), {}, at::Reduction::Sum);
   }
   return {sum, targets.size(0)};
@@ -57,7 +60,8 @@ std::shared_ptr<VlMamba> build_model(const ModelConfig& config, uint64_t seed,
   const auto encoder = make_vision_encoder(config.vision_encoder);
   const auto language = make_language_model(config.language_model);
   const auto connector = make_connector(
-      config.connector, {encoder->feature_dim(), language->hidden_size(), encoder->grid_height(), encoder->grid_width()}, extensions);
+      config.connector,
+      {encoder->feature_dim(), language->hidden_size(), encoder->grid_height(), encoder->grid_width()}, extensions);
   const auto load = [](torch::nn::Module& part, const std::string& path) {
     if (!path.empty()) load_weights(part, path);
   };

@@ -23,12 +23,6 @@ constexpr std::array<std::pair<std::string_view, at::ScalarType>, 6> kTypes{{{"F
                                                                              {"I32", at::kInt}}};
 constexpr size_t kMaxNames = 20;
 
-std::string shape_text(at::IntArrayRef shape) {
-  std::string text = "[";
-  for (size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
-  return text + "]";
-}
-
 Tensor read_tensor(const io::SafetensorsFile& file, const io::TensorInfo& info) {
   for (const auto& [name, type] : kTypes)
     if (name == info.dtype) {
@@ -36,7 +30,8 @@ Tensor read_tensor(const io::SafetensorsFile& file, const io::TensorInfo& info) 
       if (info.end > info.begin) std::memcpy(tensor.mutable_data_ptr(), file.data(info), info.end - info.begin);
       return tensor;
     }
-  throw Error(ExitCode::kWeights, file.path() + ": " + info.name, "expected a floating-point tensor, got " + info.dtype);
+  throw Error(ExitCode::kWeights, file.path() + ": " + info.name,
+              "expected a floating-point tensor, got " + info.dtype);
 }
 
 // What keeps file and module apart, a line a tensor.
@@ -48,7 +43,8 @@ class Differences {
   void throw_if_any(const std::string& path) const {
     if (count_ == 0) return;
     const std::string rest = count_ > kMaxNames ? "\n    and " + std::to_string(count_ - kMaxNames) + " more" : "";
-    throw Error(ExitCode::kWeights, path, "expected the tensors of the model, got " + std::to_string(count_) + " differences:" + text_ + rest);
+    throw Error(ExitCode::kWeights, path,
+                "expected the tensors of the model, got " + std::to_string(count_) + " differences:" + text_ + rest);
   }
 
  private:
@@ -79,12 +75,13 @@ void copy_from_safetensors(const NamedTensors& tensors, const std::string& path)
     names.insert(name);
     const auto* info = file.find(name);
     if (info == nullptr)
-      differences.add("missing      " + name + " " + shape_text(tensor.sizes()));
+      differences.add("missing      " + name + " " + io::shape_text(tensor.sizes().vec()));
     else if (!tensor.sizes().equals(info->shape))
-      differences.add("wrong shape  " + name + ": expected " + shape_text(tensor.sizes()) + ", got " + shape_text(info->shape));
+      differences.add("wrong shape  " + name + ": expected " + io::shape_text(tensor.sizes().vec()) + ", got " +
+                      io::shape_text(info->shape));
   }
   for (const auto& info : file.tensors())
-    if (!names.contains(info.name)) differences.add("unexpected   " + info.name + " " + shape_text(info.shape));
+    if (!names.contains(info.name)) differences.add("unexpected   " + info.name + " " + io::shape_text(info.shape));
   differences.throw_if_any(path);
   std::vector<Tensor> read;
   for (const auto& [name, tensor] : tensors) read.push_back(read_tensor(file, *file.find(name)));
@@ -98,7 +95,9 @@ NamedTensors named_parameters(const torch::nn::Module& module) {
   return tensors;
 }
 
-void load_weights(torch::nn::Module& module, const std::string& path) { copy_from_safetensors(named_parameters(module), path); }
+void load_weights(torch::nn::Module& module, const std::string& path) {
+  copy_from_safetensors(named_parameters(module), path);
+}
 
 void save_weights(const torch::nn::Module& module, const std::string& path) {
   io::write_file_atomically(path, tensors_to_safetensors(named_parameters(module)));

@@ -57,10 +57,12 @@ MambaMixer::Projected MambaMixer::project(const Tensor& u) const {
 
 Tensor MambaMixer::forward(const Tensor& x, const Tensor& seq_idx, State* state) const {
   const auto runs = seq_idx.defined() ? std::optional(seq_idx) : std::nullopt;
-  const auto before = [&](const Tensor& tensor) { return state && tensor.defined() ? std::optional(tensor) : std::nullopt; };
+  const auto before = [&](const Tensor& tensor) {
+    return state && tensor.defined() ? std::optional(tensor) : std::nullopt;
+  };
   const auto xz = in_proj_->forward(x).chunk(2, -1);
-  auto [u, conv] = ops::causal_conv1d(xz[0], conv_weight_.squeeze(1), conv_bias_, before(state ? state->conv : Tensor()), runs,
-                                      "silu");
+  auto [u, conv] = ops::causal_conv1d(xz[0], conv_weight_.squeeze(1), conv_bias_,
+                                      before(state ? state->conv : Tensor()), runs, "silu");
   const auto p = project(u);
   auto [y, ssm] = ops::selective_scan(u, p.delta, -at::exp(A_log_), p.B, p.C, D_, xz[1], dt_proj_->bias, true,
                                       before(state ? state->ssm : Tensor()), runs);
@@ -73,12 +75,13 @@ Tensor MambaMixer::step(const Tensor& x, State& state) const {
   const auto xz = in_proj_->forward(x).chunk(2, -1);
   const Tensor u = ops::causal_conv1d_update(xz[0], state.conv, conv_weight_.squeeze(1), conv_bias_, "silu");
   const auto p = project(u);
-  const Tensor y = ops::selective_state_update(state.ssm, u, p.delta, -at::exp(A_log_), p.B, p.C, D_, xz[1], dt_proj_->bias, true);
+  const Tensor y =
+      ops::selective_state_update(state.ssm, u, p.delta, -at::exp(A_log_), p.B, p.C, D_, xz[1], dt_proj_->bias, true);
   return out_proj_->forward(y);
 }
 
-Tensor MambaMixer::forward_2d(const Tensor& x, const std::vector<const MambaMixer*>& own, std::string_view scan, int64_t height,
-                              int64_t width) const {
+Tensor MambaMixer::forward_2d(const Tensor& x, const std::vector<const MambaMixer*>& own, std::string_view scan,
+                              int64_t height, int64_t width) const {
   const auto xz = in_proj_->forward(x).chunk(2, -1);
   std::vector<Tensor> weights, biases, delta, B, C, A, D, dt_bias;
   for (const MambaMixer* mixer : own) {
@@ -95,8 +98,8 @@ Tensor MambaMixer::forward_2d(const Tensor& x, const std::vector<const MambaMixe
     D.push_back(own[k]->D_);
     dt_bias.push_back(own[k]->dt_proj_->bias);
   }
-  const Tensor y = ops::selective_scan_2d(u, at::stack(delta, 2), at::stack(A), at::stack(B, 2), at::stack(C, 2), at::stack(D),
-                                          at::stack(dt_bias), true, scan, height, width, /*merge=*/false);
+  const Tensor y = ops::selective_scan_2d(u, at::stack(delta, 2), at::stack(A), at::stack(B, 2), at::stack(C, 2),
+                                          at::stack(D), at::stack(dt_bias), true, scan, height, width, /*merge=*/false);
   return out_proj_->forward(y * at::silu(xz[1]).unsqueeze(2));
 }
 

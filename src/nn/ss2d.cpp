@@ -33,9 +33,12 @@ Ss2d::Ss2d(int64_t dim, int64_t d_state, int64_t expand, int64_t sets) : rank_((
   const auto conv = register_module("conv2d", std::make_shared<Conv2dParameters>(inner));
   conv_weight_ = conv->weight;
   conv_bias_ = conv->bias;
-  const double x_bound = 1.0 / std::sqrt(static_cast<double>(inner)), dt_bound = 1.0 / std::sqrt(static_cast<double>(rank_));
-  x_proj_weight_ = register_parameter("x_proj_weight", at::empty({sets, rank_ + 2 * d_state, inner}).uniform_(-x_bound, x_bound));
-  dt_projs_weight_ = register_parameter("dt_projs_weight", at::empty({sets, inner, rank_}).uniform_(-dt_bound, dt_bound));
+  const double x_bound = 1.0 / std::sqrt(static_cast<double>(inner)),
+               dt_bound = 1.0 / std::sqrt(static_cast<double>(rank_));
+  x_proj_weight_ =
+      register_parameter("x_proj_weight", at::empty({sets, rank_ + 2 * d_state, inner}).uniform_(-x_bound, x_bound));
+  dt_projs_weight_ =
+      register_parameter("dt_projs_weight", at::empty({sets, inner, rank_}).uniform_(-dt_bound, dt_bound));
   dt_projs_bias_ = register_parameter("dt_projs_bias", initial_dt_bias(sets * inner).view({sets, inner}));
   A_logs_ = register_parameter(
       "A_logs", at::log(at::arange(1, d_state + 1).to(at::kFloat)).expand({sets * inner, d_state}).clone());
@@ -44,9 +47,12 @@ Ss2d::Ss2d(int64_t dim, int64_t d_state, int64_t expand, int64_t sets) : rank_((
   out_proj_ = register_module("out_proj", std::make_shared<Linear>(inner, dim, false));
 }
 
-Tensor Ss2d::finish(const Tensor& y, const Tensor& z) const { return out_proj_->forward(out_norm_->forward(y) * at::silu(z)); }
+Tensor Ss2d::finish(const Tensor& y, const Tensor& z) const {
+  return out_proj_->forward(out_norm_->forward(y) * at::silu(z));
+}
 
-Tensor Ss2d::forward(const Tensor& x, std::string_view scan, int64_t height, int64_t width, bool mean, bool concat) const {
+Tensor Ss2d::forward(const Tensor& x, std::string_view scan, int64_t height, int64_t width, bool mean,
+                     bool concat) const {
   const int64_t images = x.size(0), length = x.size(1);
   const auto directions = static_cast<int64_t>(ops::scan_directions(scan).size());
   const auto xz = in_proj_->forward(x).chunk(2, -1);
@@ -67,8 +73,8 @@ Tensor Ss2d::forward(const Tensor& x, std::string_view scan, int64_t height, int
   const int64_t sets = x_proj_weight_.size(0);
   const Tensor A = per_direction(-at::exp(A_logs_).view({sets, inner, d_state_}));
   const Tensor D = per_direction(Ds_.view({sets, inner})), bias = per_direction(dt_projs_bias_);
-  const Tensor y = ops::selective_scan_2d(u, delta, A, parts[1].unsqueeze(3), parts[2].unsqueeze(3), D, bias, true, scan, height,
-                                          width, !concat);
+  const Tensor y = ops::selective_scan_2d(u, delta, A, parts[1].unsqueeze(3), parts[2].unsqueeze(3), D, bias, true,
+                                          scan, height, width, !concat);
   if (concat) return finish(y, xz[1].unsqueeze(2));
   return finish(mean ? y / static_cast<double>(directions) : y, xz[1]);
 }

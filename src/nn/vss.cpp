@@ -15,7 +15,8 @@ Vss::Vss(const VssConfig& config, int64_t width, int64_t height, int64_t map_wid
   const auto directions = static_cast<int64_t>(ops::scan_directions(scan_).size());
   const bool shared = config.weights == Weights::kShared;
   if (config.block == Block::kSs2d) {
-    ss2d_ = register_module("ss2d", std::make_shared<Ss2d>(width, config.d_state, config.expand, shared ? 1 : directions));
+    ss2d_ =
+        register_module("ss2d", std::make_shared<Ss2d>(width, config.d_state, config.expand, shared ? 1 : directions));
   } else {
     const MambaShape shape{width, config.d_state, config.d_conv, config.expand, 0};
     mamba_ = register_module("mamba", std::make_shared<MambaMixer>(shape));
@@ -29,9 +30,12 @@ Vss::Vss(const VssConfig& config, int64_t width, int64_t height, int64_t map_wid
 
 Tensor Vss::merged(const Tensor& by_direction) const {
   switch (config_.merge) {
-    case Merge::kSum: return by_direction.sum(2);
-    case Merge::kMean: return by_direction.mean(2);
-    case Merge::kConcat: return concat_->forward(by_direction.flatten(2));
+    case Merge::kSum:
+      return by_direction.sum(2);
+    case Merge::kMean:
+      return by_direction.mean(2);
+    case Merge::kConcat:
+      return concat_->forward(by_direction.flatten(2));
   }
   return by_direction;
 }

@@ -7,6 +7,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include "src/ops/autograd.h"
 #include "src/ops/causal_conv1d.h"
 #include "src/ops/check.h"
 #include "vlmamba/ops/scan_order.h"
@@ -18,33 +19,28 @@ using at::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-Tensor or_undefined(const OptionalTensor& tensor) { return tensor ? *tensor : Tensor(); }
-OptionalTensor if_defined(const Tensor& tensor) { return tensor.defined() ? OptionalTensor(tensor) : OptionalTensor(); }
-Tensor given(const Tensor& gradient, const Tensor& input) { return input.defined() ? gradient : Tensor(); }
-
-template <typename Signature>
-auto find_op(const char* name) {
-  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
-}
-
 void check_activation(const char* op, std::string_view activation) {
-  TORCH_CHECK(activation == "none" || activation == "silu", "[", op, "] activation: expected none or silu, got ", std::string(activation));
+  TORCH_CHECK(activation == "none" || activation == "silu", "[", op, "] activation: expected none or silu, got ",
+              std::string(activation));
 }
 
-using ConvSignature = std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, const OptionalTensor&, const OptionalTensor&,
-                                                 const OptionalTensor&, c10::string_view);
-using Conv2dSignature = Tensor(const Tensor&, const Tensor&, const OptionalTensor&, c10::string_view, c10::SymInt, c10::SymInt,
-                               c10::string_view);
-using ConvBackwardSignature = std::tuple<Tensor, Tensor, Tensor, Tensor>(const Tensor&, const OptionalTensor&, const Tensor&,
-                                                                         const Tensor&, const OptionalTensor&, const OptionalTensor&,
+using ConvSignature = std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, const OptionalTensor&,
+                                                 const OptionalTensor&, const OptionalTensor&, c10::string_view);
+using Conv2dSignature = Tensor(const Tensor&, const Tensor&, const OptionalTensor&, c10::string_view, c10::SymInt,
+                               c10::SymInt, c10::string_view);
+using ConvBackwardSignature = std::tuple<Tensor, Tensor, Tensor, Tensor>(const Tensor&, const OptionalTensor&,
+                                                                         const Tensor&, const Tensor&,
+                                                                         const OptionalTensor&, const OptionalTensor&,
                                                                          const OptionalTensor&, c10::string_view);
-using Conv2dBackwardSignature = std::tuple<Tensor, Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&, const OptionalTensor&,
-                                                                   c10::string_view, c10::SymInt, c10::SymInt, c10::string_view);
+using Conv2dBackwardSignature = std::tuple<Tensor, Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&,
+                                                                   const OptionalTensor&, c10::string_view, c10::SymInt,
+                                                                   c10::SymInt, c10::string_view);
 
 class CausalConv1d : public torch::autograd::Function<CausalConv1d> {
  public:
-  static variable_list forward(AutogradContext* context, const Tensor& x, const Tensor& weight, const OptionalTensor& bias,
-                               const OptionalTensor& initial_state, const OptionalTensor& seq_idx, std::string activation) {
+  static variable_list forward(AutogradContext* context, const Tensor& x, const Tensor& weight,
+                               const OptionalTensor& bias, const OptionalTensor& initial_state,
+                               const OptionalTensor& seq_idx, std::string activation) {
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
     context->save_for_backward({x, weight, or_undefined(bias), or_undefined(initial_state), or_undefined(seq_idx)});
     context->saved_data["activation"] = activation;
@@ -65,13 +61,15 @@ class CausalConv1d : public torch::autograd::Function<CausalConv1d> {
 };
 
 std::tuple<Tensor, Tensor> conv_autograd(const Tensor& x, const Tensor& weight, const OptionalTensor& bias,
-                                         const OptionalTensor& initial_state, const OptionalTensor& seq_idx, c10::string_view activation) {
+                                         const OptionalTensor& initial_state, const OptionalTensor& seq_idx,
+                                         c10::string_view activation) {
   auto outputs = CausalConv1d::apply(x, weight, bias, initial_state, seq_idx, std::string(activation));
   return {outputs[0], outputs[1]};
 }
 
-std::tuple<Tensor, Tensor> conv_meta(const Tensor& x, const Tensor& weight, const OptionalTensor& bias, const OptionalTensor& initial_state,
-                                     const OptionalTensor& seq_idx, c10::string_view activation) {
+std::tuple<Tensor, Tensor> conv_meta(const Tensor& x, const Tensor& weight, const OptionalTensor& bias,
+                                     const OptionalTensor& initial_state, const OptionalTensor& seq_idx,
+                                     c10::string_view activation) {
   check_causal_conv1d(x, weight, bias, initial_state, seq_idx, activation);
   return {at::empty_like(x, at::MemoryFormat::Contiguous),
           at::empty_symint({x.sym_size(0), weight.sym_size(1) - 1, x.sym_size(2)}, x.options())};
@@ -79,8 +77,8 @@ std::tuple<Tensor, Tensor> conv_meta(const Tensor& x, const Tensor& weight, cons
 
 class CausalConv1d2d : public torch::autograd::Function<CausalConv1d2d> {
  public:
-  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& weight, const OptionalTensor& bias, std::string scan,
-                        int64_t height, int64_t width, std::string activation) {
+  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& weight, const OptionalTensor& bias,
+                        std::string scan, int64_t height, int64_t width, std::string activation) {
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
     context->save_for_backward({x, weight, or_undefined(bias)});
     context->saved_data["scan"] = scan;
@@ -94,42 +92,41 @@ class CausalConv1d2d : public torch::autograd::Function<CausalConv1d2d> {
     const auto s = context->get_saved_variables();
     auto& data = context->saved_data;
     static const auto op = find_op<Conv2dBackwardSignature>("vlmamba::causal_conv1d_2d_backward");
-    auto [dx, dweight, dbias] = op.call(grads[0], s[0], s[1], if_defined(s[2]), data["scan"].toStringView(), data["height"].toInt(),
-                                        data["width"].toInt(), data["activation"].toStringView());
+    auto [dx, dweight, dbias] =
+        op.call(grads[0], s[0], s[1], if_defined(s[2]), data["scan"].toStringView(), data["height"].toInt(),
+                data["width"].toInt(), data["activation"].toStringView());
     return {dx, dweight, given(dbias, s[2]), {}, {}, {}, {}};
   }
 };
 
-Tensor conv_2d_autograd(const Tensor& x, const Tensor& weight, const OptionalTensor& bias, c10::string_view scan, c10::SymInt height,
-                        c10::SymInt width, c10::string_view activation) {
-  return CausalConv1d2d::apply(x, weight, bias, std::string(scan), height.guard_int(__FILE__, __LINE__), width.guard_int(__FILE__, __LINE__),
-                               std::string(activation));
+Tensor conv_2d_autograd(const Tensor& x, const Tensor& weight, const OptionalTensor& bias, c10::string_view scan,
+                        c10::SymInt height, c10::SymInt width, c10::string_view activation) {
+  return CausalConv1d2d::apply(x, weight, bias, std::string(scan), height.guard_int(__FILE__, __LINE__),
+                               width.guard_int(__FILE__, __LINE__), std::string(activation));
 }
 
-Tensor conv_2d_meta(const Tensor& x, const Tensor& weight, const OptionalTensor& bias, c10::string_view scan, c10::SymInt height,
-                    c10::SymInt width, c10::string_view activation) {
+Tensor conv_2d_meta(const Tensor& x, const Tensor& weight, const OptionalTensor& bias, c10::string_view scan,
+                    c10::SymInt height, c10::SymInt width, c10::string_view activation) {
   check_causal_conv1d_2d(x, weight, bias, scan, height, width, activation);
   const auto directions = static_cast<int64_t>(scan_directions(scan).size());
   return at::empty_symint({x.sym_size(0), x.sym_size(1), directions, x.sym_size(2)}, x.options());
 }
 
-Tensor empty_gradient(const Tensor& input) { return at::empty_like(input, at::MemoryFormat::Contiguous); }
-Tensor empty_gradient(const OptionalTensor& input, const Tensor& x) {
-  return input ? empty_gradient(*input) : at::empty_symint({c10::SymInt(0)}, x.options());
-}
-
-std::tuple<Tensor, Tensor, Tensor, Tensor> conv_backward_meta(const Tensor&, const OptionalTensor&, const Tensor& x, const Tensor& weight,
-                                                              const OptionalTensor& bias, const OptionalTensor& initial_state,
+std::tuple<Tensor, Tensor, Tensor, Tensor> conv_backward_meta(const Tensor&, const OptionalTensor&, const Tensor& x,
+                                                              const Tensor& weight, const OptionalTensor& bias,
+                                                              const OptionalTensor& initial_state,
                                                               const OptionalTensor&, c10::string_view) {
   return {empty_gradient(x), empty_gradient(weight), empty_gradient(bias, x), empty_gradient(initial_state, x)};
 }
 
-std::tuple<Tensor, Tensor, Tensor> conv_2d_backward_meta(const Tensor&, const Tensor& x, const Tensor& weight, const OptionalTensor& bias,
-                                                         c10::string_view, c10::SymInt, c10::SymInt, c10::string_view) {
+std::tuple<Tensor, Tensor, Tensor> conv_2d_backward_meta(const Tensor&, const Tensor& x, const Tensor& weight,
+                                                         const OptionalTensor& bias, c10::string_view, c10::SymInt,
+                                                         c10::SymInt, c10::string_view) {
   return {empty_gradient(x), empty_gradient(weight), empty_gradient(bias, x)};
 }
 
-Tensor update(const Tensor& x, Tensor& state, const Tensor& weight, const OptionalTensor& bias, c10::string_view activation) {
+Tensor update(const Tensor& x, Tensor& state, const Tensor& weight, const OptionalTensor& bias,
+              c10::string_view activation) {
   constexpr const char* op = "causal_conv1d_update";
   check_floating(op, "x", x);
   check_shape(op, "x", x, {kAnySize, kAnySize});
@@ -151,8 +148,9 @@ Tensor update(const Tensor& x, Tensor& state, const Tensor& weight, const Option
 
 }  // namespace
 
-void check_causal_conv1d(const Tensor& x, const Tensor& weight, const OptionalTensor& bias, const OptionalTensor& initial_state,
-                         const OptionalTensor& seq_idx, std::string_view activation) {
+void check_causal_conv1d(const Tensor& x, const Tensor& weight, const OptionalTensor& bias,
+                         const OptionalTensor& initial_state, const OptionalTensor& seq_idx,
+                         std::string_view activation) {
   constexpr const char* op = "causal_conv1d";
   check_floating(op, "x", x);
   check_shape(op, "x", x, {kAnySize, kAnySize, kAnySize});
@@ -162,7 +160,8 @@ void check_causal_conv1d(const Tensor& x, const Tensor& weight, const OptionalTe
   const auto w = weight.sym_size(1);
   TORCH_CHECK(w >= 1, "[", op, "] weight: expected a width of 1 or more, got ", w);
   if (bias) check_shape(op, "bias", *bias, {d}), check_like(op, "bias", *bias, x, true);
-  if (initial_state) check_shape(op, "initial_state", *initial_state, {b, w - 1, d}), check_like(op, "initial_state", *initial_state, x);
+  if (initial_state)
+    check_shape(op, "initial_state", *initial_state, {b, w - 1, d}), check_like(op, "initial_state", *initial_state, x);
   if (seq_idx) {
     check_shape(op, "seq_idx", *seq_idx, {b, l});
     TORCH_CHECK(seq_idx->scalar_type() == at::kInt, "[", op, "] seq_idx: expected Int, got ", seq_idx->scalar_type());
@@ -177,8 +176,8 @@ void check_causal_conv1d_2d(const Tensor& x, const Tensor& weight, const Optiona
   check_floating(op, "x", x);
   check_shape(op, "x", x, {kAnySize, kAnySize, kAnySize});
   const auto l = x.sym_size(1), d = x.sym_size(2);
-  TORCH_CHECK(height > 0 && width > 0 && height * width == l, "[", op, "] height, width: expected a product of ", l, ", got ", height, " x ",
-              width);
+  TORCH_CHECK(height > 0 && width > 0 && height * width == l, "[", op, "] height, width: expected a product of ", l,
+              ", got ", height, " x ", width);
   if (weight.dim() == 3)
     check_shape(op, "weight", weight, {k, d, kAnySize});
   else
@@ -198,13 +197,14 @@ std::tuple<Tensor, Tensor> causal_conv1d(const Tensor& x, const Tensor& weight, 
   return op.call(x, weight, bias, initial_state, seq_idx, activation);
 }
 
-Tensor causal_conv1d_2d(const Tensor& x, const Tensor& weight, const OptionalTensor& bias, std::string_view scan, int64_t height,
-                        int64_t width, std::string_view activation) {
+Tensor causal_conv1d_2d(const Tensor& x, const Tensor& weight, const OptionalTensor& bias, std::string_view scan,
+                        int64_t height, int64_t width, std::string_view activation) {
   static const auto op = find_op<Conv2dSignature>("vlmamba::causal_conv1d_2d");
   return op.call(x, weight, bias, scan, height, width, activation);
 }
 
-Tensor causal_conv1d_update(const Tensor& x, Tensor& state, const Tensor& weight, const OptionalTensor& bias, std::string_view activation) {
+Tensor causal_conv1d_update(const Tensor& x, Tensor& state, const Tensor& weight, const OptionalTensor& bias,
+                            std::string_view activation) {
   static const auto op = find_op<decltype(update)>("vlmamba::causal_conv1d_update");
   return op.call(x, state, weight, bias, activation);
 }
@@ -214,13 +214,15 @@ TORCH_LIBRARY_FRAGMENT(vlmamba, m) {
       "causal_conv1d(Tensor x, Tensor weight, Tensor? bias=None, Tensor? initial_state=None, Tensor? seq_idx=None, *, "
       "str activation=\"none\") -> (Tensor y, Tensor final_state)");
   m.def(
-      "causal_conv1d_backward(Tensor dy, Tensor? dfinal_state, Tensor x, Tensor weight, Tensor? bias, Tensor? initial_state, "
+      "causal_conv1d_backward(Tensor dy, Tensor? dfinal_state, Tensor x, Tensor weight, Tensor? bias, Tensor? "
+      "initial_state, "
       "Tensor? seq_idx, str activation) -> (Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "causal_conv1d_2d(Tensor x, Tensor weight, Tensor? bias=None, *, str scan, SymInt height, SymInt width, "
       "str activation=\"none\") -> Tensor");
   m.def(
-      "causal_conv1d_2d_backward(Tensor dy, Tensor x, Tensor weight, Tensor? bias, str scan, SymInt height, SymInt width, "
+      "causal_conv1d_2d_backward(Tensor dy, Tensor x, Tensor weight, Tensor? bias, str scan, SymInt height, SymInt "
+      "width, "
       "str activation) -> (Tensor, Tensor, Tensor)");
   m.def(
       "causal_conv1d_update(Tensor x, Tensor(a!) state, Tensor weight, Tensor? bias=None, *, str activation=\"none\") "

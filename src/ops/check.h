@@ -4,8 +4,8 @@
 
 #include <optional>
 
-// Messages of the ops: `[op] argument: expected ..., got ...`. Every backend and the Meta kernel calls them, because the
-// Autograd kernel cannot stand guard: under inference mode it does not run.
+// Messages of the ops: `[op] argument: expected ..., got ...`. Every backend and the Meta kernel calls them, because
+// the Autograd kernel cannot stand guard: under inference mode it does not run.
 
 namespace vlmamba::ops {
 
@@ -20,20 +20,26 @@ inline void check_shape(const char* op, const char* name, const at::Tensor& tens
   TORCH_CHECK(same, "[", op, "] ", name, ": expected shape ", expected, " (-1: any), got ", sizes);
 }
 
-inline void check_like(const char* op, const char* name, const at::Tensor& tensor, const at::Tensor& u, bool or_float = false) {
-  const bool same = tensor.scalar_type() == u.scalar_type() || (or_float && tensor.scalar_type() == at::kFloat && u.scalar_type() != at::kDouble);
-  TORCH_CHECK(same, "[", op, "] ", name, ": expected ", u.scalar_type(), or_float ? " or Float" : "", ", got ", tensor.scalar_type());
-  TORCH_CHECK(tensor.device() == u.device(), "[", op, "] ", name, ": expected device ", u.device(), ", got ", tensor.device());
+inline void check_like(const char* op, const char* name, const at::Tensor& tensor, const at::Tensor& u,
+                       bool or_float = false) {
+  const bool same = tensor.scalar_type() == u.scalar_type() ||
+                    (or_float && tensor.scalar_type() == at::kFloat && u.scalar_type() != at::kDouble);
+  TORCH_CHECK(same, "[", op, "] ", name, ": expected ", u.scalar_type(), or_float ? " or Float" : "", ", got ",
+              tensor.scalar_type());
+  TORCH_CHECK(tensor.device() == u.device(), "[", op, "] ", name, ": expected device ", u.device(), ", got ",
+              tensor.device());
 }
 
 inline void check_floating(const char* op, const char* name, const at::Tensor& tensor) {
   const auto type = tensor.scalar_type();
-  TORCH_CHECK(type == at::kFloat || type == at::kDouble || type == at::kHalf || type == at::kBFloat16, "[", op, "] ", name,
-              ": expected Float, BFloat16, Half or Double, got ", type);
+  TORCH_CHECK(type == at::kFloat || type == at::kDouble || type == at::kHalf || type == at::kBFloat16, "[", op, "] ",
+              name, ": expected Float, BFloat16, Half or Double, got ", type);
 }
 
 /// The type in which states are kept and arithmetic is done: fp64 for fp64, fp32 for all else.
-inline at::ScalarType math_type(const at::Tensor& u) { return u.scalar_type() == at::kDouble ? at::kDouble : at::kFloat; }
+inline at::ScalarType math_type(const at::Tensor& u) {
+  return u.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+}
 
 inline at::Tensor in_math_type(const at::Tensor& tensor, at::ScalarType type) { return tensor.to(type).contiguous(); }
 inline at::Tensor in_math_type(const std::optional<at::Tensor>& tensor, at::ScalarType type) {

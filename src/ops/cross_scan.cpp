@@ -21,8 +21,8 @@ Tensor order_tensor(const Tensor& x, c10::string_view scan, int64_t height, int6
 }
 
 void check_map(const char* op, int64_t length, int64_t height, int64_t width) {
-  TORCH_CHECK(height > 0 && width > 0 && height * width == length, "[", op, "] height, width: expected a product of ", length,
-              ", got ", height, " x ", width);
+  TORCH_CHECK(height > 0 && width > 0 && height * width == length, "[", op, "] height, width: expected a product of ",
+              length, ", got ", height, " x ", width);
 }
 
 Tensor scan(const Tensor& x, c10::string_view scan, int64_t height, int64_t width) {
@@ -33,7 +33,8 @@ Tensor scan(const Tensor& x, c10::string_view scan, int64_t height, int64_t widt
 }
 
 Tensor merge(const Tensor& x, c10::string_view scan, int64_t height, int64_t width) {
-  check_shape("cross_merge", "x", x, {kAnySize, static_cast<int64_t>(scan_directions(scan).size()), kAnySize, kAnySize});
+  check_shape("cross_merge", "x", x,
+              {kAnySize, static_cast<int64_t>(scan_directions(scan).size()), kAnySize, kAnySize});
   check_map("cross_merge", x.size(2), height, width);
   const Tensor back = order_tensor(x, scan, height, width).argsort(int64_t{1}, /*descending=*/false);
   Tensor sum = at::zeros({x.size(0), x.size(2), x.size(3)}, x.options().dtype(math_type(x)));
@@ -44,13 +45,15 @@ Tensor merge(const Tensor& x, c10::string_view scan, int64_t height, int64_t wid
 }  // namespace
 
 Tensor cross_scan(const Tensor& x, std::string_view scan, int64_t height, int64_t width) {
-  static const auto op = c10::Dispatcher::singleton().findSchemaOrThrow("vlmamba::cross_scan", "")
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("vlmamba::cross_scan", "")
                              .typed<Tensor(const Tensor&, c10::string_view, c10::SymInt, c10::SymInt)>();
   return op.call(x, scan, height, width);
 }
 
 Tensor cross_merge(const Tensor& x, std::string_view scan, int64_t height, int64_t width) {
-  static const auto op = c10::Dispatcher::singleton().findSchemaOrThrow("vlmamba::cross_merge", "")
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("vlmamba::cross_merge", "")
                              .typed<Tensor(const Tensor&, c10::string_view, c10::SymInt, c10::SymInt)>();
   return op.call(x, scan, height, width);
 }

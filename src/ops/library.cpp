@@ -15,8 +15,9 @@ struct SameLibTorch {
   SameLibTorch() {
     const auto loaded = aoti_torch_abi_version();  // major, minor, patch in the three highest bytes
     if (loaded >> 40 == static_cast<uint64_t>(TORCH_ABI_VERSION) >> 40) return;
-    std::fprintf(stderr, "vlmamba_ops was built with LibTorch %s and cannot be loaded beside LibTorch %d.%d.%d\n", TORCH_VERSION,
-                 static_cast<int>(loaded >> 56), static_cast<int>(loaded >> 48 & 255), static_cast<int>(loaded >> 40 & 255));
+    std::fprintf(stderr, "vlmamba_ops was built with LibTorch %s and cannot be loaded beside LibTorch %d.%d.%d\n",
+                 TORCH_VERSION, static_cast<int>(loaded >> 56), static_cast<int>(loaded >> 48 & 255),
+                 static_cast<int>(loaded >> 40 & 255));
     std::exit(4);
   }
 } same_libtorch;

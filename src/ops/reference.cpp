@@ -12,7 +12,8 @@ namespace {
 using at::Tensor;
 using OptionalTensor = std::optional<Tensor>;
 
-// Which rows have padding at step t, and which start a run that is not their first: [B] bool each, undefined without ids.
+// Which rows have padding at step t, and which start a run that is not their first: [B] bool each, undefined without
+// ids.
 struct Runs {
   Tensor ids, started;  // [B,L], [B]
 
@@ -41,9 +42,10 @@ Tensor choose(const Tensor& flags, const Tensor& otherwise, const Tensor& tensor
 
 }  // namespace
 
-std::tuple<Tensor, Tensor> selective_scan(const Tensor& u_in, const Tensor& delta_in, const Tensor& A, const Tensor& B, const Tensor& C,
-                                          const OptionalTensor& D, const OptionalTensor& z, const OptionalTensor& delta_bias,
-                                          bool delta_softplus, const OptionalTensor& initial_state, const OptionalTensor& seq_idx) {
+std::tuple<Tensor, Tensor> selective_scan(const Tensor& u_in, const Tensor& delta_in, const Tensor& A, const Tensor& B,
+                                          const Tensor& C, const OptionalTensor& D, const OptionalTensor& z,
+                                          const OptionalTensor& delta_bias, bool delta_softplus,
+                                          const OptionalTensor& initial_state, const OptionalTensor& seq_idx) {
   const auto type = math_type(u_in);
   const Tensor u = u_in.to(type), a = A.to(type);
   Tensor delta = delta_in.to(type);
@@ -71,19 +73,22 @@ std::tuple<Tensor, Tensor> selective_scan(const Tensor& u_in, const Tensor& delt
   return {y.to(u_in.scalar_type()), h.clone()};
 }
 
-Tensor selective_scan_2d(const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C, const OptionalTensor& D,
-                         const OptionalTensor& delta_bias, bool delta_softplus, std::string_view scan, int64_t height, int64_t width,
-                         bool merge) {
+Tensor selective_scan_2d(const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C,
+                         const OptionalTensor& D, const OptionalTensor& delta_bias, bool delta_softplus,
+                         std::string_view scan, int64_t height, int64_t width, bool merge) {
   const auto type = math_type(u);
-  const auto order = cross_scan(at::arange(u.size(1), u.options().dtype(at::kLong)).view({1, -1, 1}), scan, height, width).flatten(2);
+  const auto order =
+      cross_scan(at::arange(u.size(1), u.options().dtype(at::kLong)).view({1, -1, 1}), scan, height, width).flatten(2);
   std::vector<Tensor> outputs;
   for (int64_t k = 0; k < delta.size(2); ++k) {
     const Tensor to_sequence = order[0][k], to_pixels = to_sequence.argsort(int64_t{0}, /*descending=*/false);
     const auto own = [&](const Tensor& tensor) { return tensor.select(2, k).to(type).index_select(1, to_sequence); };
-    const auto row = [&](const OptionalTensor& tensor) { return tensor ? OptionalTensor(tensor->select(0, k).to(type)) : OptionalTensor(); };
+    const auto row = [&](const OptionalTensor& tensor) {
+      return tensor ? OptionalTensor(tensor->select(0, k).to(type)) : OptionalTensor();
+    };
     const Tensor input = u.dim() == 4 ? own(u) : u.to(type).index_select(1, to_sequence);
-    const Tensor y = std::get<0>(selective_scan(input, own(delta), A.select(0, k).to(type), own(B), own(C), row(D), {}, row(delta_bias),
-                                                delta_softplus));
+    const Tensor y = std::get<0>(selective_scan(input, own(delta), A.select(0, k).to(type), own(B), own(C), row(D), {},
+                                                row(delta_bias), delta_softplus));
     outputs.push_back(y.index_select(1, to_pixels));
   }
   const Tensor all = at::stack(outputs, 2);
@@ -91,10 +96,12 @@ Tensor selective_scan_2d(const Tensor& u, const Tensor& delta, const Tensor& A, 
 }
 
 std::tuple<Tensor, Tensor> causal_conv1d(const Tensor& x, const Tensor& weight, const OptionalTensor& bias,
-                                         const OptionalTensor& initial_state, const OptionalTensor& seq_idx, std::string_view activation) {
+                                         const OptionalTensor& initial_state, const OptionalTensor& seq_idx,
+                                         std::string_view activation) {
   const auto type = math_type(x);
   const Tensor taps = weight.to(type).t(), nothing = at::zeros({}, x.options().dtype(type));  // [W,D]
-  Tensor window = initial_state ? initial_state->to(type) : at::zeros({x.size(0), weight.size(1) - 1, x.size(2)}, nothing.options());
+  Tensor window = initial_state ? initial_state->to(type)
+                                : at::zeros({x.size(0), weight.size(1) - 1, x.size(2)}, nothing.options());
   Runs runs(seq_idx);
   std::vector<Tensor> outputs;
   for (int64_t t = 0; t < x.size(1); ++t) {
@@ -110,10 +117,11 @@ std::tuple<Tensor, Tensor> causal_conv1d(const Tensor& x, const Tensor& weight, 
   return {y.to(x.scalar_type()), window.to(x.scalar_type()).clone()};
 }
 
-Tensor causal_conv1d_2d(const Tensor& x, const Tensor& weight, const OptionalTensor& bias, std::string_view scan, int64_t height,
-                        int64_t width, std::string_view activation) {
+Tensor causal_conv1d_2d(const Tensor& x, const Tensor& weight, const OptionalTensor& bias, std::string_view scan,
+                        int64_t height, int64_t width, std::string_view activation) {
   const Tensor sequences = cross_scan(x, scan, height, width);  // [B,K,L,D]
-  const auto order = cross_scan(at::arange(x.size(1), x.options().dtype(at::kLong)).view({1, -1, 1}), scan, height, width).flatten(2);
+  const auto order =
+      cross_scan(at::arange(x.size(1), x.options().dtype(at::kLong)).view({1, -1, 1}), scan, height, width).flatten(2);
   std::vector<Tensor> outputs;
   for (int64_t k = 0; k < sequences.size(1); ++k) {
     const Tensor own_weight = weight.dim() == 3 ? weight.select(0, k) : weight;

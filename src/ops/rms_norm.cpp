@@ -37,7 +37,8 @@ std::tuple<Tensor, Tensor> add_norm(const Tensor& x, const Tensor& residual, con
 }  // namespace
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
-  static const auto op = c10::Dispatcher::singleton().findSchemaOrThrow("vlmamba::rms_norm", "").typed<decltype(norm)>();
+  static const auto op =
+      c10::Dispatcher::singleton().findSchemaOrThrow("vlmamba::rms_norm", "").typed<decltype(norm)>();
   return op.call(x, weight, eps);
 }
 

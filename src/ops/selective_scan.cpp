@@ -4,7 +4,6 @@
 #include "vlmamba/ops/selective_scan.h"
 
 #include <ATen/core/LegacyTypeDispatch.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros_like.h>
@@ -12,6 +11,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include "src/ops/autograd.h"
 #include "src/ops/check.h"
 #include "src/ops/selective_scan.h"
 #include "vlmamba/ops/scan_order.h"
@@ -25,26 +25,16 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Variable;
 using torch::autograd::variable_list;
 
-Tensor or_undefined(const OptionalTensor& tensor) { return tensor ? *tensor : Tensor(); }
-OptionalTensor if_defined(const Tensor& tensor) { return tensor.defined() ? OptionalTensor(tensor) : OptionalTensor(); }
-
-template <typename Signature>
-auto find_op(const char* name) {
-  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
-}
-
 // The gradients in the order of the forward's arguments; empty where the argument was not given.
 using ScanGradientTuple = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 using Scan2dGradientTuple = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
-
-Tensor given(const Tensor& gradient, const Tensor& input) { return input.defined() ? gradient : Tensor(); }
 
 class SelectiveScan : public torch::autograd::Function<SelectiveScan> {
  public:
   static variable_list forward(AutogradContext* context, const Tensor& u, const Tensor& delta, const Tensor& A,
                                const Tensor& B, const Tensor& C, const OptionalTensor& D, const OptionalTensor& z,
-                               const OptionalTensor& delta_bias, bool delta_softplus, const OptionalTensor& initial_state,
-                               const OptionalTensor& seq_idx) {
+                               const OptionalTensor& delta_bias, bool delta_softplus,
+                               const OptionalTensor& initial_state, const OptionalTensor& seq_idx) {
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
     context->save_for_backward({u, delta, A, B, C, or_undefined(D), or_undefined(z), or_undefined(delta_bias),
                                 or_undefined(initial_state), or_undefined(seq_idx)});
@@ -57,14 +47,24 @@ class SelectiveScan : public torch::autograd::Function<SelectiveScan> {
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
     const auto s = context->get_saved_variables();
     const Tensor dy = grads[0].defined() ? grads[0] : at::zeros_like(s[0]);
-    static const auto op = find_op<ScanGradientTuple(
-        const Tensor&, const OptionalTensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
-        const OptionalTensor&, const OptionalTensor&, const OptionalTensor&, bool, const OptionalTensor&,
-        const OptionalTensor&)>("vlmamba::selective_scan_backward");
+    static const auto op =
+        find_op<ScanGradientTuple(const Tensor&, const OptionalTensor&, const Tensor&, const Tensor&, const Tensor&,
+                                  const Tensor&, const Tensor&, const OptionalTensor&, const OptionalTensor&,
+                                  const OptionalTensor&, bool, const OptionalTensor&, const OptionalTensor&)>(
+            "vlmamba::selective_scan_backward");
     auto [du, ddelta, dA, dB, dC, dD, dz, dbias, dinitial] =
-        op.call(dy, if_defined(grads[1]), s[0], s[1], s[2], s[3], s[4], if_defined(s[5]), if_defined(s[6]), if_defined(s[7]),
-                context->saved_data["delta_softplus"].toBool(), if_defined(s[8]), if_defined(s[9]));
-    return {du, ddelta, dA, dB, dC, given(dD, s[5]), given(dz, s[6]), given(dbias, s[7]), Tensor(), given(dinitial, s[8]),
+        op.call(dy, if_defined(grads[1]), s[0], s[1], s[2], s[3], s[4], if_defined(s[5]), if_defined(s[6]),
+                if_defined(s[7]), context->saved_data["delta_softplus"].toBool(), if_defined(s[8]), if_defined(s[9]));
+    return {du,
+            ddelta,
+            dA,
+            dB,
+            dC,
+            given(dD, s[5]),
+            given(dz, s[6]),
+            given(dbias, s[7]),
+            Tensor(),
+            given(dinitial, s[8]),
             Tensor()};
   }
 };
@@ -87,25 +87,26 @@ std::tuple<Tensor, Tensor> scan_meta(const Tensor& u, const Tensor& delta, const
           at::empty_symint({sizes[0], sizes[2], A.sym_size(1)}, u.options().dtype(math_type(u)))};
 }
 
-Tensor empty_gradient(const Tensor& input) { return at::empty_like(input, at::MemoryFormat::Contiguous); }
-Tensor empty_gradient(const OptionalTensor& input, const Tensor& u) {
-  return input ? empty_gradient(*input) : at::empty_symint({c10::SymInt(0)}, u.options());
-}
-
 ScanGradientTuple scan_backward_meta(const Tensor&, const OptionalTensor&, const Tensor& u, const Tensor& delta,
                                      const Tensor& A, const Tensor& B, const Tensor& C, const OptionalTensor& D,
                                      const OptionalTensor& z, const OptionalTensor& delta_bias, bool,
                                      const OptionalTensor& initial_state, const OptionalTensor&) {
-  return {empty_gradient(u),    empty_gradient(delta), empty_gradient(A),    empty_gradient(B),
-          empty_gradient(C),    empty_gradient(D, u),  empty_gradient(z, u), empty_gradient(delta_bias, u),
+  return {empty_gradient(u),
+          empty_gradient(delta),
+          empty_gradient(A),
+          empty_gradient(B),
+          empty_gradient(C),
+          empty_gradient(D, u),
+          empty_gradient(z, u),
+          empty_gradient(delta_bias, u),
           empty_gradient(initial_state, u)};
 }
 
 class SelectiveScan2d : public torch::autograd::Function<SelectiveScan2d> {
  public:
-  static Tensor forward(AutogradContext* context, const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B,
-                        const Tensor& C, const OptionalTensor& D, const OptionalTensor& delta_bias, bool delta_softplus,
-                        std::string scan, int64_t height, int64_t width, bool merge) {
+  static Tensor forward(AutogradContext* context, const Tensor& u, const Tensor& delta, const Tensor& A,
+                        const Tensor& B, const Tensor& C, const OptionalTensor& D, const OptionalTensor& delta_bias,
+                        bool delta_softplus, std::string scan, int64_t height, int64_t width, bool merge) {
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
     context->save_for_backward({u, delta, A, B, C, or_undefined(D), or_undefined(delta_bias)});
     context->saved_data["delta_softplus"] = delta_softplus;
@@ -119,12 +120,13 @@ class SelectiveScan2d : public torch::autograd::Function<SelectiveScan2d> {
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
     const auto s = context->get_saved_variables();
     auto& data = context->saved_data;
-    static const auto op = find_op<Scan2dGradientTuple(
-        const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const OptionalTensor&,
-        const OptionalTensor&, bool, c10::string_view, c10::SymInt, c10::SymInt, bool)>("vlmamba::selective_scan_2d_backward");
-    auto [du, ddelta, dA, dB, dC, dD, dbias] =
-        op.call(grads[0], s[0], s[1], s[2], s[3], s[4], if_defined(s[5]), if_defined(s[6]), data["delta_softplus"].toBool(),
-                data["scan"].toStringView(), data["height"].toInt(), data["width"].toInt(), data["merge"].toBool());
+    static const auto op =
+        find_op<Scan2dGradientTuple(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+                                    const Tensor&, const OptionalTensor&, const OptionalTensor&, bool, c10::string_view,
+                                    c10::SymInt, c10::SymInt, bool)>("vlmamba::selective_scan_2d_backward");
+    auto [du, ddelta, dA, dB, dC, dD, dbias] = op.call(
+        grads[0], s[0], s[1], s[2], s[3], s[4], if_defined(s[5]), if_defined(s[6]), data["delta_softplus"].toBool(),
+        data["scan"].toStringView(), data["height"].toInt(), data["width"].toInt(), data["merge"].toBool());
     return {du, ddelta, dA, dB, dC, given(dD, s[5]), given(dbias, s[6]), {}, {}, {}, {}, {}};
   }
 };
@@ -146,10 +148,10 @@ Tensor scan_2d_meta(const Tensor& u, const Tensor& delta, const Tensor& A, const
 
 Scan2dGradientTuple scan_2d_backward_meta(const Tensor&, const Tensor& u, const Tensor& delta, const Tensor& A,
                                           const Tensor& B, const Tensor& C, const OptionalTensor& D,
-                                          const OptionalTensor& delta_bias, bool, c10::string_view, c10::SymInt, c10::SymInt,
-                                          bool) {
-  return {empty_gradient(u), empty_gradient(delta), empty_gradient(A),          empty_gradient(B),
-          empty_gradient(C), empty_gradient(D, u),  empty_gradient(delta_bias, u)};
+                                          const OptionalTensor& delta_bias, bool, c10::string_view, c10::SymInt,
+                                          c10::SymInt, bool) {
+  return {empty_gradient(u),    empty_gradient(delta),        empty_gradient(A), empty_gradient(B), empty_gradient(C),
+          empty_gradient(D, u), empty_gradient(delta_bias, u)};
 }
 
 }  // namespace
@@ -168,15 +170,16 @@ void check_selective_scan(const Tensor& u, const Tensor& delta, const Tensor& A,
   const auto g = B.sym_size(2);
   check_shape(op, "C", C, {b, l, g, n});
   TORCH_CHECK(g > 0 && d % g == 0, "[", op, "] B: expected a number of groups that divides ", d, " channels, got ", g);
-  for (const auto& [name, tensor] : {std::pair("delta", &delta), std::pair("B", &B), std::pair("C", &C)}) check_like(op, name, *tensor, u);
+  for (const auto& [name, tensor] : {std::pair("delta", &delta), std::pair("B", &B), std::pair("C", &C)})
+    check_like(op, name, *tensor, u);
   check_like(op, "A", A, u, /*or_float=*/true);
   if (D) check_shape(op, "D", *D, {d}), check_like(op, "D", *D, u, true);
   if (z) check_shape(op, "z", *z, {b, l, d}), check_like(op, "z", *z, u);
   if (delta_bias) check_shape(op, "delta_bias", *delta_bias, {d}), check_like(op, "delta_bias", *delta_bias, u, true);
   if (initial_state) {
     check_shape(op, "initial_state", *initial_state, {b, d, n});
-    TORCH_CHECK(initial_state->scalar_type() == math_type(u), "[", op, "] initial_state: expected ", math_type(u), ", got ",
-                initial_state->scalar_type());
+    TORCH_CHECK(initial_state->scalar_type() == math_type(u), "[", op, "] initial_state: expected ", math_type(u),
+                ", got ", initial_state->scalar_type());
   }
   if (seq_idx) {
     check_shape(op, "seq_idx", *seq_idx, {b, l});
@@ -192,8 +195,8 @@ void check_selective_scan_2d(const Tensor& u, const Tensor& delta, const Tensor&
   check_floating(op, "u", u);
   TORCH_CHECK(u.dim() == 3 || u.dim() == 4, "[", op, "] u: expected [B,L,D] or [B,L,K,D], got ", u.sym_sizes());
   const auto b = u.sym_size(0), l = u.sym_size(1), d = u.sym_size(-1);
-  TORCH_CHECK(height > 0 && width > 0 && height * width == l, "[", op, "] height, width: expected a product of ", l, ", got ",
-              height, " x ", width);
+  TORCH_CHECK(height > 0 && width > 0 && height * width == l, "[", op, "] height, width: expected a product of ", l,
+              ", got ", height, " x ", width);
   if (u.dim() == 4) check_shape(op, "u", u, {b, l, k, d});
   check_shape(op, "delta", delta, {b, l, k, d});
   check_shape(op, "A", A, {k, d, kAnySize});
@@ -202,10 +205,12 @@ void check_selective_scan_2d(const Tensor& u, const Tensor& delta, const Tensor&
   const auto g = B.sym_size(3);
   check_shape(op, "C", C, {b, l, k, g, n});
   TORCH_CHECK(g > 0 && d % g == 0, "[", op, "] B: expected a number of groups that divides ", d, " channels, got ", g);
-  for (const auto& [name, tensor] : {std::pair("delta", &delta), std::pair("B", &B), std::pair("C", &C)}) check_like(op, name, *tensor, u);
+  for (const auto& [name, tensor] : {std::pair("delta", &delta), std::pair("B", &B), std::pair("C", &C)})
+    check_like(op, name, *tensor, u);
   check_like(op, "A", A, u, /*or_float=*/true);
   if (D) check_shape(op, "D", *D, {k, d}), check_like(op, "D", *D, u, true);
-  if (delta_bias) check_shape(op, "delta_bias", *delta_bias, {k, d}), check_like(op, "delta_bias", *delta_bias, u, true);
+  if (delta_bias)
+    check_shape(op, "delta_bias", *delta_bias, {k, d}), check_like(op, "delta_bias", *delta_bias, u, true);
 }
 
 std::tuple<Tensor, Tensor> selective_scan(const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B,
@@ -233,7 +238,8 @@ TORCH_LIBRARY_FRAGMENT(vlmamba, m) {
       "Tensor? D, Tensor? z, Tensor? delta_bias, bool delta_softplus, Tensor? initial_state, Tensor? seq_idx) "
       "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def(
-      "selective_scan_2d(Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D=None, Tensor? delta_bias=None, "
+      "selective_scan_2d(Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D=None, Tensor? "
+      "delta_bias=None, "
       "bool delta_softplus=False, *, str scan, SymInt height, SymInt width, bool merge=True) -> Tensor");
   m.def(
       "selective_scan_2d_backward(Tensor dy, Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D, "

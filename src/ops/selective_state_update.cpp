@@ -13,7 +13,8 @@ namespace {
 using at::Tensor;
 using OptionalTensor = std::optional<Tensor>;
 
-void check(const Tensor& state, const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C) {
+void check(const Tensor& state, const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B,
+           const Tensor& C) {
   constexpr const char* op = "selective_state_update";
   check_shape(op, "u", u, {kAnySize, kAnySize});
   const auto b = u.sym_size(0), d = u.sym_size(1);
@@ -54,9 +55,8 @@ Tensor update(Tensor& state, const Tensor& u, const Tensor& delta, const Tensor&
 Tensor selective_state_update(Tensor& state, const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B,
                               const Tensor& C, const OptionalTensor& D, const OptionalTensor& z,
                               const OptionalTensor& delta_bias, bool delta_softplus) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("vlmamba::selective_state_update", "")
-                             .typed<decltype(update)>();
+  static const auto op =
+      c10::Dispatcher::singleton().findSchemaOrThrow("vlmamba::selective_state_update", "").typed<decltype(update)>();
   return op.call(state, u, delta, A, B, C, D, z, delta_bias, delta_softplus);
 }
 

@@ -45,13 +45,15 @@ int64_t Optimizer::Group::num_elements() const {
   return count;
 }
 
-Optimizer::Optimizer(torch::nn::Module& model, const std::vector<std::string>& parts, const OptimizerConfig& config) : config_(config) {
+Optimizer::Optimizer(torch::nn::Module& model, const std::vector<std::string>& parts, const OptimizerConfig& config)
+    : config_(config) {
   check_parts(model, parts, config);
   for (const auto& child : model.named_children()) {
     const bool trains = std::find(parts.begin(), parts.end(), child.key()) != parts.end();
     const auto own = config.parts.find(child.key());
     const PartOptimizerConfig part = own == config.parts.end() ? PartOptimizerConfig{} : own->second;
-    Group decayed{child.key(), part.lr.value_or(config.lr), part.weight_decay.value_or(config.weight_decay), {}, {}, {}, {}, {}};
+    Group decayed{
+        child.key(), part.lr.value_or(config.lr), part.weight_decay.value_or(config.weight_decay), {}, {}, {}, {}, {}};
     Group plain = decayed;
     plain.weight_decay = 0;
     for (auto& parameter : child.value()->named_parameters()) {
@@ -99,8 +101,9 @@ void Optimizer::step(double lr_factor) {
     std::vector<Tensor> gradients;
     for (const auto& parameter : group.parameters) gradients.push_back(parameter.grad());
     for (auto& steps : group.steps) steps.add_(1);
-    at::_fused_adamw_(group.parameters, gradients, group.exp_avg, group.exp_avg_sq, {}, group.steps, group.lr * lr_factor, config_.beta1,
-                      config_.beta2, group.weight_decay, config_.eps, /*amsgrad=*/false, /*maximize=*/false);
+    at::_fused_adamw_(group.parameters, gradients, group.exp_avg, group.exp_avg_sq, {}, group.steps,
+                      group.lr * lr_factor, config_.beta1, config_.beta2, group.weight_decay, config_.eps,
+                      /*amsgrad=*/false, /*maximize=*/false);
   }
 }
 

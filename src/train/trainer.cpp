@@ -26,7 +26,9 @@ constexpr const char* kWeights = "model.safetensors";
 constexpr const char* kOptimizer = "optimizer.safetensors";
 constexpr const char* kState = "state.json";
 
-double milliseconds_since(Clock::time_point start) { return std::chrono::duration<double, std::milli>(Clock::now() - start).count(); }
+double milliseconds_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
 
 std::string text(const char* format, double value) {
   char buffer[48];
@@ -46,7 +48,9 @@ Json state_json(const TrainState& state, const std::string& stage, int64_t total
 
 TrainState read_state(const std::string& path) {
   const Json json = io::read_json(path, ExitCode::kWeights);
-  const auto number = [&](const char* key) { return io::require(json, key, Json::Kind::kInteger, path, ExitCode::kWeights).as_integer(); };
+  const auto number = [&](const char* key) {
+    return io::require(json, key, Json::Kind::kInteger, path, ExitCode::kWeights).as_integer();
+  };
   return {number("step"), number("tokens"), number("images")};
 }
 
@@ -66,16 +70,19 @@ StageData read_stage_data(const DataConfig& config, ExampleReader reader, uint64
     const auto count = static_cast<int64_t>(records.size());
     if (count <= config.validation_records)
       throw Error(ExitCode::kData, config.sets[set].records,
-                  "expected more records than data.validation_records (" + std::to_string(config.validation_records) + "), got " +
-                      std::to_string(count));
+                  "expected more records than data.validation_records (" + std::to_string(config.validation_records) +
+                      "), got " + std::to_string(count));
     const auto order = Rng(seed, RngPurpose::kSplit, set).permutation(count);
     std::vector<bool> held_out(records.size());
-    for (int64_t i = 0; i < config.validation_records; ++i) held_out[static_cast<size_t>(order[static_cast<size_t>(i)])] = true;
+    for (int64_t i = 0; i < config.validation_records; ++i)
+      held_out[static_cast<size_t>(order[static_cast<size_t>(i)])] = true;
     auto& validation = data.validation.emplace_back();
-    for (size_t i = 0; i < records.size(); ++i) (held_out[i] ? validation : data.training).push_back(std::move(records[i]));
+    for (size_t i = 0; i < records.size(); ++i)
+      (held_out[i] ? validation : data.training).push_back(std::move(records[i]));
     data.set_names.push_back(config.sets[set].name.empty() ? std::to_string(set) : config.sets[set].name);
   }
-  if (data.training.empty()) throw Error(ExitCode::kUsage, "data.sets", "expected at least one set of records, got none");
+  if (data.training.empty())
+    throw Error(ExitCode::kUsage, "data.sets", "expected at least one set of records, got none");
   return data;
 }
 
@@ -100,22 +107,25 @@ void Trainer::restore(int64_t step) {
 
 std::string Trainer::summary() const {
   const StageConfig& stage = setup_.stage;
-  std::string out = "stage " + stage.name + ": " + std::to_string(total_steps_) + " steps of " + std::to_string(stage.batch.global_batch) +
-                    " records (" + std::to_string(stage.batch.global_batch / stage.batch.micro_batch) + " x " +
-                    std::to_string(stage.batch.micro_batch) + "), " + std::to_string(data_.training.size()) + " records\n";
+  std::string out = "stage " + stage.name + ": " + std::to_string(total_steps_) + " steps of " +
+                    std::to_string(stage.batch.global_batch) + " records (" +
+                    std::to_string(stage.batch.global_batch / stage.batch.micro_batch) + " x " +
+                    std::to_string(stage.batch.micro_batch) + "), " + std::to_string(data_.training.size()) +
+                    " records\n";
   for (const auto& child : model_.named_children()) {
     int64_t count = 0;
     for (const auto& parameter : child.value()->parameters()) count += parameter.numel();
     const bool trains = std::find(stage.trainable.begin(), stage.trainable.end(), child.key()) != stage.trainable.end();
     char line[128];
-    std::snprintf(line, sizeof line, "  %-16s %12lld parameters  %s\n", child.key().c_str(), static_cast<long long>(count),
-                  trains ? "trains" : "frozen");
+    std::snprintf(line, sizeof line, "  %-16s %12lld parameters  %s\n", child.key().c_str(),
+                  static_cast<long long>(count), trains ? "trains" : "frozen");
     out += line;
   }
   for (const auto& group : optimizer_.groups()) {
     char line[160];
-    std::snprintf(line, sizeof line, "  group %-16s lr %-8g decay %-8g %4zu tensors, %lld parameters\n", group.part.c_str(), group.lr,
-                  group.weight_decay, group.names.size(), static_cast<long long>(group.num_elements()));
+    std::snprintf(line, sizeof line, "  group %-16s lr %-8g decay %-8g %4zu tensors, %lld parameters\n",
+                  group.part.c_str(), group.lr, group.weight_decay, group.names.size(),
+                  static_cast<long long>(group.num_elements()));
     out += line;
   }
   out.pop_back();
@@ -129,7 +139,8 @@ void Trainer::check_finite(double value, const std::string& what, const StepBatc
     for (const auto& id : batch.sample_ids)
       if (samples.size() < 200) samples += " " + id;
   throw Error(ExitCode::kNonFinite, "stage " + setup_.stage.name + ", step " + std::to_string(state_.step + 1),
-              what + ": expected a finite number, got " + text("%g", value) + "; the weights were not changed, samples:" + samples);
+              what + ": expected a finite number, got " + text("%g", value) +
+                  "; the weights were not changed, samples:" + samples);
 }
 
 Trainer::StepResult Trainer::train_step(const StepBatches& batches) {
@@ -139,7 +150,8 @@ Trainer::StepResult Trainer::train_step(const StepBatches& batches) {
     const auto loss = model_.loss(batch);
     loss_sum += loss.loss_sum.item<double>();
     // Divided by the targets of the whole step, so that accumulation changes nothing.
-    if (loss.loss_sum.requires_grad()) torch::autograd::backward({loss.loss_sum / static_cast<double>(batches.num_tokens)}, {});
+    if (loss.loss_sum.requires_grad())
+      torch::autograd::backward({loss.loss_sum / static_cast<double>(batches.num_tokens)}, {});
   }
   const double loss = loss_sum / static_cast<double>(batches.num_tokens);
   check_finite(loss, "loss", batches);
@@ -160,7 +172,8 @@ std::map<std::string, double> Trainer::validate() const {
     for (size_t first = 0; first < records.size(); first += size) {
       std::vector<Example> examples;
       std::vector<const Example*> row;
-      for (size_t i = first; i < std::min(records.size(), first + size); ++i) examples.push_back(data_.reader.read(records[i]));
+      for (size_t i = first; i < std::min(records.size(), first + size); ++i)
+        examples.push_back(data_.reader.read(records[i]));
       for (const auto& example : examples) row.push_back(&example);
       const auto loss = model_.loss(collate(row, data_.reader.tokenizer.pad_id(), data_.reader.image_processor.size()));
       sum += loss.loss_sum.item<double>();
@@ -183,7 +196,8 @@ void Trainer::write_checkpoint() const {
 StageEnd Trainer::run() {
   const StageConfig& stage = setup_.stage;
   RunLog run_log(setup_.folder, state_.step);
-  Loader loader(data_.training, data_.reader, Sampler(setup_.seed, setup_.stage_index, static_cast<int64_t>(data_.training.size())),
+  Loader loader(data_.training, data_.reader,
+                Sampler(setup_.seed, setup_.stage_index, static_cast<int64_t>(data_.training.size())),
                 {stage.batch.global_batch, stage.batch.micro_batch, stage.batch.loader_threads}, state_.step);
   log::Progress progress(stage.name, total_steps_, state_.step);
   while (state_.step < total_steps_) {
@@ -202,7 +216,8 @@ StageEnd Trainer::run() {
     if (last || validates || state_.step % stage.log_every == 0) {
       Json metrics = Json::object(), timing = Json::object();
       metrics.set("step", state_.step);
-      metrics.set("epoch", static_cast<double>(state_.step * stage.batch.global_batch) / static_cast<double>(data_.training.size()));
+      metrics.set("epoch", static_cast<double>(state_.step * stage.batch.global_batch) /
+                               static_cast<double>(data_.training.size()));
       metrics.set("loss", result.loss);
       metrics.set("grad_norm", result.grad_norm);
       metrics.set("lr", stage.optimizer.lr * factor);

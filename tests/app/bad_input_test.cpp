@@ -28,9 +28,11 @@ INSTANTIATE_TEST_SUITE_P(
     Config, Settings,
     testing::Values(
         BadConfig{"sead=1", "did you mean \"seed\"?"}, BadConfig{"seed=-1", "seed: expected at least 0, got"},
-        BadConfig{"seed=one", "seed: expected an integer"}, BadConfig{"tokenizer=", "tokenizer: expected a tokenizer.json"},
+        BadConfig{"seed=one", "seed: expected an integer"},
+        BadConfig{"tokenizer=", "tokenizer: expected a tokenizer.json"},
         BadConfig{"stages.align.trainable=[]", "stages.align.trainable: expected at least one part, got none"},
-        BadConfig{"stages.align.trainable=[\"projector\"]", "expected vision_encoder, connector or language_model, got \"projector\""},
+        BadConfig{"stages.align.trainable=[\"projector\"]",
+                  "expected vision_encoder, connector or language_model, got \"projector\""},
         BadConfig{"stages.align.name=in/struct", "expected letters, digits, _ and -"},
         BadConfig{"stages.align.name=instruct", "expected names that differ"},
         BadConfig{"stages.align.name=eval", "not \"eval\""},
@@ -41,18 +43,21 @@ INSTANTIATE_TEST_SUITE_P(
         BadConfig{"stages.align.validate_every=2", "expected 0 without data.validation_records"},
         BadConfig{"stages.align.optimizer.learning_rate=1", "here it is called optimizer.lr"},
         BadConfig{"stages.align.optimizer.lr=-1", "expected at least 0"},
-        BadConfig{"stages.align.optimizer.parts.projector.lr=1", "optimizer.parts: expected vision_encoder, connector or language_model"},
+        BadConfig{"stages.align.optimizer.parts.projector.lr=1",
+                  "optimizer.parts: expected vision_encoder, connector or language_model"},
         BadConfig{"stages.align.schedule.kind=cosin", "expected cosine | linear | constant, got \"cosin\""},
         BadConfig{"stages.align.schedule.warmup_ratio=2", "at most 1"},
         BadConfig{"model.connector.kind=qformer", "expected one of mlp, vss_mlp, vss_l2, got \"qformer\""},
         BadConfig{"model.connector.vss.scan=zigzag", "expected none | forward | bidirectional | cross, got \"zigzag\""},
         BadConfig{"model.connector.vss.merge=max", "expected sum | mean | concat"},
         BadConfig{"model.connector.vss.d_state=0", "expected at least 1"},
-        BadConfig{"model.vision_encoder.num_heads=3", "num_heads: expected a divisor of hidden_size (8), got 3"},
-        BadConfig{"model.vision_encoder.patch_size=9", "patch_size: expected at most image_size (8), got 9"},
-        BadConfig{"model.vision_encoder.feature_layer=9", "feature_layer: expected an index into 3 hidden states, got 9"},
+        BadConfig{"model.vision_encoder.num_heads=3", "num_heads] expected a divisor of hidden_size (8), got 3"},
+        BadConfig{"model.vision_encoder.patch_size=9", "patch_size] expected at most image_size (8), got 9"},
+        BadConfig{"model.vision_encoder.feature_layer=9",
+                  "feature_layer] expected an index into 3 hidden states, got 9"},
         BadConfig{"model.vision_encoder.kind=dino", "expected clip | siglip, got \"dino\""},
-        BadConfig{"image_processor.size=9", "image_processor.size: expected model.vision_encoder.image_size (8), got 9"},
+        BadConfig{"image_processor.size=9",
+                  "image_processor.size: expected model.vision_encoder.image_size (8), got 9"},
         BadConfig{"image_processor.mean=[0.5]", "expected 3 values, got 1"},
         BadConfig{"image_processor.mode=stretch", "expected squash | crop | pad, got \"stretch\""},
         BadConfig{"prompt.template=v2", "expected plain | v1 | v1_neox, got \"v2\""},
@@ -80,7 +85,8 @@ TEST_P(DataFiles, AreNamedWithTheRecord) {
 
 std::string one(const std::string& rest) { return R"([{"id": "a", )" + rest + "}]"; }
 std::string turns(const std::string& question, const std::string& answer) {
-  return R"("conversations": [{"from": "human", "value": ")" + question + R"("}, {"from": "gpt", "value": ")" + answer + R"("}])";
+  return R"("conversations": [{"from": "human", "value": ")" + question + R"("}, {"from": "gpt", "value": ")" + answer +
+         R"("}])";
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -89,26 +95,35 @@ INSTANTIATE_TEST_SUITE_P(
         BadData{"empty file", "", "records.json"}, BadData{"cut off", R"([{"id": "a", "conv)", "records.json:1:"},
         BadData{"object", "{}", "expected an array of records, got an object"},
         BadData{"no records", "[]", "expected more records than data.validation_records (0), got 0"},
-        BadData{"number", "[7]", "record 0] expected an object"},
-        BadData{"two values", "[] []", "records.json:1:"},
+        BadData{"number", "[7]", "record 0] expected an object"}, BadData{"two values", "[] []", "records.json:1:"},
         BadData{"no conversations", one(R"("image": "images/0.png")"), "conversations"},
         BadData{"conversations of text", one(R"("conversations": "hi")"), "conversations"},
-        BadData{"no turns", one(R"("conversations": [])"), "conversations: expected a question and an answer, got none"},
-        BadData{"who is bot", one(R"("conversations": [{"from": "human", "value": "q"}, {"from": "bot", "value": "a"}])"),
+        BadData{"no turns", one(R"("conversations": [])"),
+                "conversations: expected a question and an answer, got none"},
+        BadData{"who is bot",
+                one(R"("conversations": [{"from": "human", "value": "q"}, {"from": "bot", "value": "a"}])"),
                 "from: expected human or gpt, got \"bot\""},
         BadData{"no value", one(R"("conversations": [{"from": "human"}])"), "value"},
-        BadData{"two questions", one(R"("conversations": [{"from": "human", "value": "q"}, {"from": "human", "value": "q"}])"),
+        BadData{"two questions",
+                one(R"("conversations": [{"from": "human", "value": "q"}, {"from": "human", "value": "q"}])"),
                 "expected human and gpt in turn"},
-        BadData{"unanswered", one(R"("conversations": [{"from": "human", "value": "q"}])"), "record a] expected an answer to every question"},
+        BadData{"unanswered", one(R"("conversations": [{"from": "human", "value": "q"}])"),
+                "record a] expected an answer to every question"},
         BadData{"id is a list", R"([{"id": [1], )" + turns("q", "a") + "}]", "id: expected a string or an integer"},
         BadData{"image is a number", one(R"("image": 5, )" + turns("<image>\\nq", "a")), "image: expected a path"},
-        BadData{"missing picture", one(R"("image": "images/none.png", )" + turns("<image>\\nq", "a")), "none.png] expected a file, got no such file"},
-        BadData{"picture is a folder", one(R"("image": "images", )" + turns("<image>\\nq", "a")), "images] expected a file, got something else"},
-        BadData{"torn picture", one(R"("image": "images/torn.png", )" + turns("<image>\\nq", "a")), "torn.png] expected a whole PNG"},
+        BadData{"missing picture", one(R"("image": "images/none.png", )" + turns("<image>\\nq", "a")),
+                "none.png] expected a file, got no such file"},
+        BadData{"picture is a folder", one(R"("image": "images", )" + turns("<image>\\nq", "a")),
+                "images] expected a file, got something else"},
+        BadData{"torn picture", one(R"("image": "images/torn.png", )" + turns("<image>\\nq", "a")),
+                "torn.png] expected a whole PNG"},
         BadData{"empty picture", one(R"("image": "images/empty.jpg", )" + turns("<image>\\nq", "a")), "empty.jpg]"},
-        BadData{"web page", one(R"("image": "images/page.jpg", )" + turns("<image>\\nq", "a")), "page.jpg] expected JPEG, PNG, WebP or GIF"},
-        BadData{"no placeholder", one(R"("image": "images/0.png", )" + turns("q", "a")), "record a] expected 1 <image> in the human turns, got 0"},
-        BadData{"pictures beyond the end", one(R"("image": "images/0.png", )" + turns(std::string(200, '7') + "<image>", "a")),
+        BadData{"web page", one(R"("image": "images/page.jpg", )" + turns("<image>\\nq", "a")),
+                "page.jpg] expected JPEG, PNG, WebP or GIF"},
+        BadData{"no placeholder", one(R"("image": "images/0.png", )" + turns("q", "a")),
+                "record a] expected 1 <image> in the human turns, got 0"},
+        BadData{"pictures beyond the end",
+                one(R"("image": "images/0.png", )" + turns(std::string(200, '7') + "<image>", "a")),
                 "record a] expected"},
         BadData{"duplicate key", R"([{"id": "a", "id": "b", )" + turns("q", "a") + "}]", "id"}),
     [](const auto& info) {
@@ -146,7 +161,8 @@ TEST(BadInput, TokenizerAndWeightsAreNamed) {
   const std::string here = tiny.folder.text() + "/";
   expect("tokenizer=" + here + "none.json", 4, "none.json] expected a file");
   expect("tokenizer=" + here + "bad.json", 4, "bad.json");
-  expect("model.language_model.vocab_size=100", 4, "expected at most model.language_model.vocab_size (100) ids, got 465");
+  expect("model.language_model.vocab_size=100", 4,
+         "expected at most model.language_model.vocab_size (100) ids, got 465");
   expect("model.connector.pretrained=" + here + "none.safetensors", 4, "none.safetensors");
   expect("model.connector.pretrained=" + here + "bad.safetensors", 4, "bad.safetensors");
   ASSERT_EQ(tiny.train({}, "other").code, 0);
@@ -169,10 +185,11 @@ TEST(BadInput, ADamagedCheckpointIsNotUsed) {
 
 TEST(BadInput, NonFiniteLossStopsBeforeTheWeightsChange) {
   const TinyRun tiny;
-  const auto outcome = tiny.train({"stages.align.optimizer.lr=1e30", "stages.align.schedule.kind=constant", "stages.align.schedule.warmup_ratio=0",
-                                   "stages.align.optimizer.clip=0"});
+  const auto outcome = tiny.train({"stages.align.optimizer.lr=1e30", "stages.align.schedule.kind=constant",
+                                   "stages.align.schedule.warmup_ratio=0", "stages.align.optimizer.clip=0"});
   EXPECT_EQ(outcome.code, 5);
-  EXPECT_THAT(outcome.err, AllOf(HasSubstr("stage align, step"), HasSubstr("expected a finite number"), HasSubstr("samples: r")));
+  EXPECT_THAT(outcome.err,
+              AllOf(HasSubstr("stage align, step"), HasSubstr("expected a finite number"), HasSubstr("samples: r")));
 }
 
 TEST(BadInput, TheCommandLineIsExplained) {

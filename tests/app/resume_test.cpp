@@ -16,10 +16,15 @@ using test::read;
 using test::TinyRun;
 using testing::HasSubstr;
 
-std::string final_weights(const std::string& run) { return read(run + "/instruct/checkpoints/step_00000005/model.safetensors"); }
-std::string final_moments(const std::string& run) { return read(run + "/instruct/checkpoints/step_00000005/optimizer.safetensors"); }
+std::string final_weights(const std::string& run) {
+  return read(run + "/instruct/checkpoints/step_00000005/model.safetensors");
+}
+std::string final_moments(const std::string& run) {
+  return read(run + "/instruct/checkpoints/step_00000005/optimizer.safetensors");
+}
 
-// Leaves a copy of a run as it was when it was killed after this step: later checkpoints are missing, the logs are torn.
+// Leaves a copy of a run as it was when it was killed after this step: later checkpoints are missing, the logs are
+// torn.
 void cut_run(const std::string& from, const std::string& to, const std::string& stage, int step) {
   fs::copy(from, to, fs::copy_options::recursive);
   if (stage == "align") fs::remove_all(to + "/instruct");
@@ -36,7 +41,8 @@ class Resume : public testing::TestWithParam<int> {};
 TEST_P(Resume, AfterAnyStepRepeatsTheWholeRunBitForBit) {
   const TinyRun tiny;
   const std::string threads = std::to_string(GetParam());
-  const std::vector<std::string> settings{"stages.align.batch.loader_threads=" + threads, "stages.instruct.batch.loader_threads=" + threads};
+  const std::vector<std::string> settings{"stages.align.batch.loader_threads=" + threads,
+                                          "stages.instruct.batch.loader_threads=" + threads};
   const auto whole = tiny.train(settings, "whole");
   ASSERT_EQ(whole.code, 0) << whole.err;
   for (const std::string stage : {"align", "instruct"})
@@ -58,7 +64,8 @@ INSTANTIATE_TEST_SUITE_P(LoaderThreads, Resume, testing::Values(0, 2));
 TEST(Train, ThreadsOfTheLoaderChangeNothing) {
   const TinyRun tiny;
   ASSERT_EQ(tiny.train({}, "none").code, 0);
-  ASSERT_EQ(tiny.train({"stages.align.batch.loader_threads=3", "stages.instruct.batch.loader_threads=3"}, "three").code, 0);
+  ASSERT_EQ(tiny.train({"stages.align.batch.loader_threads=3", "stages.instruct.batch.loader_threads=3"}, "three").code,
+            0);
   EXPECT_TRUE(final_weights(tiny.run("none")) == final_weights(tiny.run("three")));
 }
 
@@ -135,10 +142,12 @@ TEST(Train, ASecondProgramIsKeptOutOfARun) {
 
 TEST(Train, ASignalSavesAndExitsWith75AndTheRunGoesOn) {
   const TinyRun tiny;
-  const std::vector<std::string> longer{"stages.align.steps=400", "stages.align.checkpoint.every=0", "stages.instruct.steps=5"};
+  const std::vector<std::string> longer{"stages.align.steps=400", "stages.align.checkpoint.every=0",
+                                        "stages.instruct.steps=5"};
   const std::string run = tiny.run("stopped");
-  std::vector<std::string> arguments{VLMAMBA_PROGRAM, "train", "--config", tiny.config, "--set", "output_dir=" + run,
-                                     "--set", "data_root=" + tiny.data};
+  std::vector<std::string> arguments{
+      VLMAMBA_PROGRAM,         "train", "--config", tiny.config, "--set", "output_dir=" + run, "--set",
+      "data_root=" + tiny.data};
   for (const auto& setting : longer) arguments.insert(arguments.end(), {"--set", setting});
   const pid_t child = ::fork();
   if (child == 0) {
@@ -149,7 +158,8 @@ TEST(Train, ASignalSavesAndExitsWith75AndTheRunGoesOn) {
     ::execv(argv[0], argv.data());
     ::_exit(127);
   }
-  for (int i = 0; i < 600 && (!fs::exists(run + "/align/metrics.jsonl") || fs::file_size(run + "/align/metrics.jsonl") < 500); ++i)
+  for (int i = 0;
+       i < 600 && (!fs::exists(run + "/align/metrics.jsonl") || fs::file_size(run + "/align/metrics.jsonl") < 500); ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
   ::kill(child, SIGTERM);
   int status = 0;

@@ -60,12 +60,13 @@ inline void make_data(const fs::path& folder) {
   std::string records = "[", questions;
   for (int i = 0; i < 12; ++i) {
     const std::string n = std::to_string(i), image = i % 3 == 2 ? "" : R"("image": "images/)" + n + R"(.png", )";
-    records += std::string(i ? ",\n" : "\n") + R"({"id": "r)" + n + R"(", )" + image + R"("conversations": [{"from": "human", "value": ")" +
-               (i % 3 == 2 ? "" : "<image>\\n") + "what is in the center?" + R"("}, {"from": "gpt", "value": ")" + std::to_string(i % 10) +
-               R"("}]})";
+    records += std::string(i ? ",\n" : "\n") + R"({"id": "r)" + n + R"(", )" + image +
+               R"("conversations": [{"from": "human", "value": ")" + (i % 3 == 2 ? "" : "<image>\\n") +
+               "what is in the center?" + R"("}, {"from": "gpt", "value": ")" + std::to_string(i % 10) + R"("}]})";
     if (i < 6)
-      questions += R"({"question_id": )" + n + R"(, "image": "images/)" + n + R"(.png", "text": "is there a 3?", "category": ")" +
-                   (i % 2 ? "odd" : "even") + R"(", "answer": "yes"})" + "\n";
+      questions += R"({"question_id": )" + n + R"(, "image": "images/)" + n +
+                   R"(.png", "text": "is there a 3?", "category": ")" + (i % 2 ? "odd" : "even") +
+                   R"(", "answer": "yes"})" + "\n";
   }
   write(folder / "records.json", records + "\n]\n");
   write(folder / "questions.jsonl", questions);
@@ -78,7 +79,8 @@ inline std::string config_text(const std::string& tokenizer) {
       "checkpoint": {"every": 1, "keep_last": 0}})";
   return R"({
   "seed": 3,
-  "tokenizer": ")" + tokenizer + R"(",
+  "tokenizer": ")" +
+         tokenizer + R"(",
   "model": {
     "vision_encoder": {"kind": "siglip", "image_size": 8, "patch_size": 4, "hidden_size": 8, "intermediate_size": 16,
                        "num_layers": 2, "num_heads": 2, "feature_layer": -2},
@@ -88,8 +90,10 @@ inline std::string config_text(const std::string& tokenizer) {
   "image_processor": {"size": 8},
   "prompt": {"system": ""},
   "stages": [
-    {"name": "align", "trainable": ["connector"], )" + stage + R"(,
-    {"name": "instruct", "trainable": ["connector", "language_model"], )" + stage + R"(
+    {"name": "align", "trainable": ["connector"], )" +
+         stage + R"(,
+    {"name": "instruct", "trainable": ["connector", "language_model"], )" +
+         stage + R"(
   ],
   "eval": {"sampling": {"max_new_tokens": 4}, "batch": 4,
            "tasks": [{"name": "tiny", "questions": "questions.jsonl"}, {"name": "blind", "questions": "questions.jsonl", "image": "blank"}]}
@@ -125,8 +129,10 @@ struct TinyRun {
     write(config, config_text(std::string(VLMAMBA_SOURCE_DIR) + "/configs/quickstart/tokenizer.json"));
   }
   std::string run(const std::string& name = "run") const { return (folder / name).string(); }
-  Outcome train(const std::vector<std::string>& settings = {}, const std::string& name = "run", const Extensions& extensions = {}) const {
-    std::vector<std::string> arguments{"train", "--config", config, "--set", "output_dir=" + run(name), "--set", "data_root=" + data};
+  Outcome train(const std::vector<std::string>& settings = {}, const std::string& name = "run",
+                const Extensions& extensions = {}) const {
+    std::vector<std::string> arguments{"train", "--config",         config, "--set", "output_dir=" + run(name),
+                                       "--set", "data_root=" + data};
     for (const auto& setting : settings) arguments.insert(arguments.end(), {"--set", setting});
     return vlmamba(arguments, extensions);
   }

@@ -1,11 +1,12 @@
 // A project of one's own: the library's program with one more connector, which configs name as "kind": "mean".
 
+#include "vlmamba/app/main.h"
+
 #include <ATen/ATen.h>
 
 #include <memory>
 
 #include "vlmamba/app/extensions.h"
-#include "vlmamba/app/main.h"
 #include "vlmamba/io/config.h"
 #include "vlmamba/model/connector.h"
 
@@ -40,7 +41,8 @@ class MeanConnector : public vlmamba::Connector {
 int main(int argc, char** argv) {
   vlmamba::Extensions extensions;
   extensions.connectors["mean"] = [](const vlmamba::ConnectorConfig& config, const vlmamba::ConnectorShape& shape) {
-    return std::make_shared<MeanConnector>(vlmamba::io::from_json<MeanConfig>(config.options, "model.connector.options"), shape);
+    return std::make_shared<MeanConnector>(
+        vlmamba::io::from_json<MeanConfig>(config.options, "model.connector.options"), shape);
   };
   return vlmamba::app::main(argc, argv, extensions);
 }

@@ -16,7 +16,9 @@ const std::string kGoldens = std::string(VLMAMBA_SHARED_DATA) + "/image_preproc"
 ImageProcessorConfig config_of(const io::Json& golden) {
   ImageProcessorConfig config;
   const bool squash = golden.find("resize")->as_string() == "squash";
-  config.mode = golden.find("pad_to_square")->as_bool() ? ImageMode::kPad : squash ? ImageMode::kSquash : ImageMode::kCrop;
+  config.mode = golden.find("pad_to_square")->as_bool() ? ImageMode::kPad
+                : squash                                ? ImageMode::kSquash
+                                                        : ImageMode::kCrop;
   const io::Json& crop = *golden.find("crop");
   config.resize = golden.find("size")->as_integer();
   config.size = crop.is_null() ? config.resize : crop.as_integer();
@@ -64,15 +66,18 @@ void expect_quarter(const io::Image& image, const std::vector<std::vector<int>>&
   for (int y = 0; y < side; ++y)
     for (int x = 0; x < side; ++x) {
       const bool bottom = y >= side / 2, right = x >= side / 2;
-      const int value = rows[static_cast<size_t>(bottom ? side - 1 - y : y)][static_cast<size_t>(right ? side - 1 - x : x)];
-      EXPECT_EQ(image.rgb[static_cast<size_t>(3 * (y * side + x))], bottom == right ? value : 255 - value) << y << ", " << x;
+      const int value =
+          rows[static_cast<size_t>(bottom ? side - 1 - y : y)][static_cast<size_t>(right ? side - 1 - x : x)];
+      EXPECT_EQ(image.rgb[static_cast<size_t>(3 * (y * side + x))], bottom == right ? value : 255 - value)
+          << y << ", " << x;
     }
 }
 
 TEST(ImageProcessor, ResizesAsPillowsOwnTestsSay) {
   expect_quarter(resize_bicubic(checker(12), 6, 6), {{0xe1, 0xe3, 0xd4}, {0xe3, 0xe5, 0xd6}, {0xd4, 0xd6, 0xc9}});
-  expect_quarter(resize_bicubic(checker(4), 8, 8),
-                 {{0xe1, 0xe5, 0xee, 0xb9}, {0xe5, 0xe9, 0xf3, 0xbc}, {0xee, 0xf3, 0xfd, 0xc1}, {0xb9, 0xbc, 0xc1, 0xa2}});
+  expect_quarter(
+      resize_bicubic(checker(4), 8, 8),
+      {{0xe1, 0xe5, 0xee, 0xb9}, {0xe5, 0xe9, 0xf3, 0xbc}, {0xee, 0xf3, 0xfd, 0xc1}, {0xb9, 0xbc, 0xc1, 0xa2}});
 }
 
 }  // namespace

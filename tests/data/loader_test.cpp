@@ -20,7 +20,8 @@ constexpr int64_t kPatches = 4;
 TEST(Sampler, GivesEveryRecordOnceAnEpochInChangingOrder) {
   Sampler sampler(7, 0, 10);
   std::vector<std::vector<int64_t>> epochs(3);
-  for (int64_t position = 0; position < 30; ++position) epochs[static_cast<size_t>(position / 10)].push_back(sampler.at(position));
+  for (int64_t position = 0; position < 30; ++position)
+    epochs[static_cast<size_t>(position / 10)].push_back(sampler.at(position));
   EXPECT_NE(epochs[0], epochs[1]);
   EXPECT_NE(epochs[1], epochs[2]);
   for (auto epoch : epochs) {
@@ -42,20 +43,30 @@ class Data : public testing::Test {
     }
     for (int i = 0; i < 10; ++i) {
       const bool picture = i % 2 == 0;
-      records_.push_back({std::to_string(i), picture ? std::vector<std::string>{std::to_string(i / 2) + ".png"} : std::vector<std::string>{},
-                          {{true, picture ? "<image>\nwhat is this?" : "count"}, {false, std::string(static_cast<size_t>(i + 1), '7')}}, 0});
+      records_.push_back(
+          {std::to_string(i),
+           picture ? std::vector<std::string>{std::to_string(i / 2) + ".png"} : std::vector<std::string>{},
+           {{true, picture ? "<image>\nwhat is this?" : "count"},
+            {false, std::string(static_cast<size_t>(i + 1), '7')}},
+           0});
     }
     ImageProcessorConfig pictures;
     pictures.size = 2;
     PromptConfig prompt;
     prompt.system = "";
     reader_ = std::make_unique<ExampleReader>(
-        ExampleReader{Tokenizer::load(std::string(VLMAMBA_SOURCE_DIR) + "/configs/quickstart"), prompt, ImageProcessor(pictures),
-                      {folder_.string()}, kPatches, 64});
+        ExampleReader{Tokenizer::load(std::string(VLMAMBA_SOURCE_DIR) + "/configs/quickstart"),
+                      prompt,
+                      ImageProcessor(pictures),
+                      {folder_.string()},
+                      kPatches,
+                      64});
   }
   ~Data() override { std::filesystem::remove_all(folder_); }
 
-  Loader loader(int64_t threads, int64_t first_step = 0) const { return {records_, *reader_, Sampler(1, 0, 10), {6, 3, threads}, first_step}; }
+  Loader loader(int64_t threads, int64_t first_step = 0) const {
+    return {records_, *reader_, Sampler(1, 0, 10), {6, 3, threads}, first_step};
+  }
 
   std::filesystem::path folder_;
   std::vector<Record> records_;
@@ -72,7 +83,8 @@ TEST_F(Data, ABatchHoldsWhatItsExamplesSay) {
   EXPECT_TRUE(batch.seq_idx[1].slice(0, length).eq(-1).all().item<bool>());
   EXPECT_TRUE(batch.labels[1].slice(0, length).eq(kIgnoreIndex).all().item<bool>());
   EXPECT_TRUE(batch.input_ids[1].slice(0, length).eq(reader_->tokenizer.pad_id()).all().item<bool>());
-  for (int64_t t = 0; t < length; ++t) EXPECT_EQ(batch.input_ids[1][t].item<int64_t>(), without.sample.input_ids[static_cast<size_t>(t)]);
+  for (int64_t t = 0; t < length; ++t)
+    EXPECT_EQ(batch.input_ids[1][t].item<int64_t>(), without.sample.input_ids[static_cast<size_t>(t)]);
   // A label is the id at its own place, and the end of text is learnt.
   const auto learnt = batch.labels.ne(kIgnoreIndex);
   EXPECT_TRUE(at::equal(batch.labels.masked_select(learnt), batch.input_ids.masked_select(learnt)));

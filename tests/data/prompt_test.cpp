@@ -29,7 +29,8 @@ TEST(Prompt, GoldensOfConversationsAgree) {
   for (std::string line; std::getline(lines, line); ++cases) {
     const auto golden = io::parse_json(line, path, ExitCode::kData);
     PromptConfig config;
-    config.template_name = golden.find("template")->as_string() == "plain" ? PromptTemplate::kPlain : PromptTemplate::kV1;
+    config.template_name =
+        golden.find("template")->as_string() == "plain" ? PromptTemplate::kPlain : PromptTemplate::kV1;
     const Record record = parse_record(*golden.find("record"), "golden");
     const auto sample = build_training_sample(record, tokenizer, config);
     SCOPED_TRACE(golden.find("case")->to_string());
@@ -50,7 +51,8 @@ TEST(Prompt, PicturesGoBeforeTheTextIfAsked) {
   const auto tokenizer = Tokenizer::load(kTokenizer);
   PromptConfig config;
   config.image_position = ImagePosition::kBeforeText;
-  const auto record = record_of(R"({"id": 1, "image": ["a", "b"], "conversations": [{"from": "human", "value": "x <image> y <image>"},
+  const auto record =
+      record_of(R"({"id": 1, "image": ["a", "b"], "conversations": [{"from": "human", "value": "x <image> y <image>"},
                                     {"from": "gpt", "value": "z"}]})");
   const auto sample = build_training_sample(record, tokenizer, config);
   EXPECT_EQ(sample.input_ids[0], -200);
@@ -64,16 +66,21 @@ TEST(Records, MalformedOnesAreNamed) {
            {"3", "[r] expected an object, got an integer"},
            {"{}", "conversations"},
            {R"({"id": [], "conversations": []})", "id: expected a string or an integer, got []"},
-           {R"({"id": "7", "conversations": []})", "[r, id 7] conversations: expected a question and an answer, got none"},
+           {R"({"id": "7", "conversations": []})",
+            "[r, id 7] conversations: expected a question and an answer, got none"},
            {R"({"id": "7", "conversations": {}})", "conversations: expected an array, got an object"},
            {R"({"id": 7, "conversations": [3]})", "r, id 7:1:"},
            {R"({"id": 7, "conversations": [{"from": "human"}]})", "expected the key \"value\", got none"},
-           {R"({"id": 7, "conversations": [{"from": "human", "value": 3}]})", "value: expected a string, got an integer"},
-           {R"({"id": 7, "conversations": [{"from": "bot", "value": "x"}]})", "from: expected human or gpt, got \"bot\""},
+           {R"({"id": 7, "conversations": [{"from": "human", "value": 3}]})",
+            "value: expected a string, got an integer"},
+           {R"({"id": 7, "conversations": [{"from": "bot", "value": "x"}]})",
+            "from: expected human or gpt, got \"bot\""},
            {"{\"id\": 7, \"conversations\": [" + gpt + "]}", "expected a question and an answer, got none"},
-           {"{\"id\": 7, \"conversations\": [" + human + "," + human + "]}", "expected human and gpt in turn, got human at turn 1"},
+           {"{\"id\": 7, \"conversations\": [" + human + "," + human + "]}",
+            "expected human and gpt in turn, got human at turn 1"},
            {"{\"id\": 7, \"image\": 3, \"conversations\": [" + human + "," + gpt + "]}", "image: expected a path"},
-           {"{\"id\": 7, \"image\": \"\", \"conversations\": [" + human + "," + gpt + "]}", "image: expected a path"}}) {
+           {"{\"id\": 7, \"image\": \"\", \"conversations\": [" + human + "," + gpt + "]}",
+            "image: expected a path"}}) {
     try {
       record_of(text);
       ADD_FAILURE() << text;

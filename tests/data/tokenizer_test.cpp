@@ -52,7 +52,8 @@ const std::string kQuickstart = std::string(VLMAMBA_SOURCE_DIR) + "/configs/quic
 
 TEST(Tokenizer, DecodingUndoesEncoding) {
   const auto tokenizer = Tokenizer::load(kQuickstart);
-  for (const std::string text : {"what is left of the 3?", " x  y\n\n\tz ", "d\xc3\xa9j\xc3\xa0 \xe6\x9d\xb1\xe4\xba\xac", "a<|endoftext|>b"})
+  for (const std::string text :
+       {"what is left of the 3?", " x  y\n\n\tz ", "d\xc3\xa9j\xc3\xa0 \xe6\x9d\xb1\xe4\xba\xac", "a<|endoftext|>b"})
     EXPECT_EQ(tokenizer.decode(tokenizer.encode(text), false), text);
   EXPECT_EQ(tokenizer.encode("<|endoftext|>"), std::vector<int64_t>{0});
   EXPECT_GT(tokenizer.encode("<|endoftext|>", /*special=*/false).size(), 1u);
@@ -72,8 +73,10 @@ TEST(Tokenizer, WrongFilesAreNamed) {
            {R"({"normalizer": {"type": "NFKC"}})", "normalizer: expected NFC or null, got NFKC"},
            {"{" + rest + R"({"type": "Unigram"}})", "model.type: expected BPE, got Unigram"},
            {"{" + rest + R"({"type": "BPE", "vocab": {"a": -1}, "merges": []}})", "\"a\": expected an id"},
-           {"{" + rest + R"({"type": "BPE", "vocab": {"a": 0, "b": 0}, "merges": []}})", "id 0: expected one symbol, got two"},
-           {"{" + rest + R"({"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}})", "model.merges: expected two symbols"},
+           {"{" + rest + R"({"type": "BPE", "vocab": {"a": 0, "b": 0}, "merges": []}})",
+            "id 0: expected one symbol, got two"},
+           {"{" + rest + R"({"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}})",
+            "model.merges: expected two symbols"},
            {"{" + rest + R"({"type": "BPE", "vocab": {"a": 0}, "merges": []}})", "expected <|endoftext|>"}}) {
     io::write_file_atomically(path, text);
     try {

@@ -64,7 +64,8 @@ TEST(Generator, PromptsOfUnequalLengthGiveTheTokensTheyGiveAlone) {
       const bool shown = std::count(kPrompts[row].begin(), kPrompts[row].end(), P) > 0;
       const Tensor own = shown ? pixels.slice(0, picture, picture + 1) : Tensor();
       picture += shown ? 1 : 0;
-      EXPECT_EQ(generator.generate(batch_of({kPrompts[row]}, own), static_cast<int64_t>(row)).front(), together[row]) << "prompt " << row;
+      EXPECT_EQ(generator.generate(batch_of({kPrompts[row]}, own), static_cast<int64_t>(row)).front(), together[row])
+          << "prompt " << row;
     }
   }
 }

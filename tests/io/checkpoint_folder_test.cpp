@@ -21,7 +21,10 @@ class Checkpoints : public testing::Test {
   ~Checkpoints() override { fs::remove_all(path_); }
 
   void write(int64_t step, int64_t keep_last = 0) const {
-    folder_.write(step, {{"a", [step] { return "weights " + std::to_string(step); }}, {"b", [] { return std::string(1000, 'b'); }}}, keep_last);
+    folder_.write(
+        step,
+        {{"a", [step] { return "weights " + std::to_string(step); }}, {"b", [] { return std::string(1000, 'b'); }}},
+        keep_last);
   }
   std::optional<int64_t> newest() {
     return folder_.newest([this](const std::string& why) { skipped_.push_back(why); });
@@ -80,7 +83,9 @@ struct Failing : FileSystem {
     FileSystem::write_synced(path, bytes.substr(0, bytes.size() / 2));  // a torn write
     return ENOSPC;
   }
-  int rename(const std::string& from, const std::string& to) override { return fails() ? EIO : FileSystem::rename(from, to); }
+  int rename(const std::string& from, const std::string& to) override {
+    return fails() ? EIO : FileSystem::rename(from, to);
+  }
 };
 
 TEST_F(Checkpoints, AFailureOfAnyCallLeavesTheEarlierOnesWhole) {
@@ -101,7 +106,8 @@ TEST_F(Checkpoints, AFailureOfAnyCallLeavesTheEarlierOnesWhole) {
       const auto found = newest();
       ASSERT_TRUE(found.has_value());
       EXPECT_TRUE(skipped_.empty());
-      for (const auto& entry : fs::directory_iterator(path_)) EXPECT_FALSE(entry.path().string().ends_with(".unfinished"));
+      for (const auto& entry : fs::directory_iterator(path_))
+        EXPECT_FALSE(entry.path().string().ends_with(".unfinished"));
       if (!failed) {
         EXPECT_GT(call, 5);
         break;

@@ -88,8 +88,8 @@ TEST(Config, WhatIsWrittenReadsBackTheSame) {
 
 TEST(Config, OverridesAreTypedByTheField) {
   const Plan run = read(R"({"stages": [{"name": "align"}, {"name": "instruct"}]})",
-                       {"seed=3", "output_dir=17", "shade=dark", "stages.instruct.lr=0.25", "stages.0.steps=9", "parts=[\"x\"]",
-                        "rates.lm=0.5", "fast=true"});
+                        {"seed=3", "output_dir=17", "shade=dark", "stages.instruct.lr=0.25", "stages.0.steps=9",
+                         "parts=[\"x\"]", "rates.lm=0.5", "fast=true"});
   EXPECT_EQ(run.seed, 3);
   EXPECT_EQ(run.output_dir, "17");
   EXPECT_EQ(run.shade, Shade::kDark);
@@ -146,9 +146,11 @@ const std::vector<Malformed> kMalformed{
     {"{\"stages\": [{\"steps\": 0}]}", "stages.0.steps: expected at least 1, got 0"},
     // unknown keys
     {"{\"sed\": 1}", "sed: unknown key; did you mean \"seed\"?"},
-    {"{\"stages\": [{\"name\": \"a\", \"learning_rate\": 1}]}", "stages.a.learning_rate: unknown key; here it is called optimizer.lr"},
+    {"{\"stages\": [{\"name\": \"a\", \"learning_rate\": 1}]}",
+     "stages.a.learning_rate: unknown key; here it is called optimizer.lr"},
     {"{\"vision_tower\": 1}", "here it is called model.vision_encoder"},
-    {"{\"zzzzzzzz\": 1}", "zzzzzzzz: unknown key\n    allowed: seed, fast, shade, output_dir, mean, parts, rates, stages"},
+    {"{\"zzzzzzzz\": 1}",
+     "zzzzzzzz: unknown key\n    allowed: seed, fast, shade, output_dir, mean, parts, rates, stages"},
     // overrides
     {"{}", "[--set seed] expected key.path=value", {"seed"}},
     {"{}", "[--set] seed: expected an integer, got \"x\"", {"seed=x"}},
@@ -167,7 +169,8 @@ TEST(Config, EveryMalformedOneIsNamed) {
 
 TEST(Config, AllErrorsComeAtOnce) {
   const std::string text = message("{\"seed\": -1, \"fast\": 3, \"oops\": 1}");
-  for (const char* part : {"seed: expected at least 0", "fast: expected true or false", "oops: unknown key", "3 errors"})
+  for (const char* part :
+       {"seed: expected at least 0", "fast: expected true or false", "oops: unknown key", "3 errors"})
     EXPECT_NE(text.find(part), std::string::npos) << text;
 }
 
@@ -186,7 +189,8 @@ TEST(Json, DepthIsLimited) {
 }
 
 TEST(Json, ValuesKnowWhereTheyStood) {
-  const Json json = parse_json("{\"a\": 1,\n  // note: [1]\n  \"b\" : [true, {\"c\": \"d\"}]}", "x", ExitCode::kData, true);
+  const Json json =
+      parse_json("{\"a\": 1,\n  // note: [1]\n  \"b\" : [true, {\"c\": \"d\"}]}", "x", ExitCode::kData, true);
   const Json& b = *json.find("b");
   EXPECT_EQ(b.line, 3);
   EXPECT_EQ(b.column, 9);
@@ -214,7 +218,8 @@ TEST(AtomicFile, AFullDiskLeavesTheOldFileAndNothingElse) {
     ADD_FAILURE();
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ExitCode::kIo);
-    EXPECT_NE(std::string(error.what()).find("expected to write 14 bytes, got: No space left on device"), std::string::npos);
+    EXPECT_NE(std::string(error.what()).find("expected to write 14 bytes, got: No space left on device"),
+              std::string::npos);
   }
   FileSystem::replace(before);
   EXPECT_EQ(read_file(path, ExitCode::kIo), "old");

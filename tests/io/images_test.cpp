@@ -67,7 +67,8 @@ TEST(Images, SomethingElseIsRefused) {
     decode_image("<html>404</html>", "images/1.jpg");
     FAIL() << "decoded a web page";
   } catch (const Error& error) {
-    EXPECT_THAT(error.what(), testing::AllOf(testing::HasSubstr("images/1.jpg"), testing::HasSubstr("JPEG, PNG, WebP or GIF")));
+    EXPECT_THAT(error.what(),
+                testing::AllOf(testing::HasSubstr("images/1.jpg"), testing::HasSubstr("JPEG, PNG, WebP or GIF")));
   }
 }
 

@@ -37,9 +37,9 @@ std::string message(const std::string& bytes) {
 TEST(Safetensors, WhatIsWrittenReadsBack) {
   const float values[]{1, 2, 3};
   const int64_t id = 7;
-  const std::string bytes =
-      to_safetensors({{"a", "F32", {3}, values, sizeof values}, {"none", "F32", {0, 4}, nullptr, 0}, {"id", "I64", {}, &id, 8}},
-                     {{"about", "test"}});
+  const std::string bytes = to_safetensors(
+      {{"a", "F32", {3}, values, sizeof values}, {"none", "F32", {0, 4}, nullptr, 0}, {"id", "I64", {}, &id, 8}},
+      {{"about", "test"}});
   const SafetensorsFile file(written(bytes));
   ASSERT_EQ(file.tensors().size(), 3u);
   EXPECT_EQ(std::memcmp(file.data(*file.find("a")), values, sizeof values), 0);
@@ -57,26 +57,39 @@ TEST(Safetensors, EveryBrokenRuleIsNamed) {
       {file_of("{} x", ""), "expected end of input"},
       {file_of("{\"a\":3}", ""), "a] expected an object"},
       {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[1]}}", "1234"), "expected the key \"data_offsets\""},
-      {file_of("{\"a\":{\"dtype\":\"F31\",\"shape\":[1],\"data_offsets\":[0,4]}}", "1234"), "dtype: expected a known one"},
-      {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}", "1234"), "shape: expected a whole number"},
-      {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[1.0],\"data_offsets\":[0,4]}}", "1234"), "shape: expected a whole number"},
-      {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[4194305,4194305,211106198978564],\"data_offsets\":[0,4]}}", "1234"),
+      {file_of("{\"a\":{\"dtype\":\"F31\",\"shape\":[1],\"data_offsets\":[0,4]}}", "1234"),
+       "dtype: expected a known one"},
+      {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}", "1234"),
+       "shape: expected a whole number"},
+      {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[1.0],\"data_offsets\":[0,4]}}", "1234"),
+       "shape: expected a whole number"},
+      {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[4194305,4194305,211106198978564],\"data_offsets\":[0,4]}}",
+               "1234"),
        "expected at most 2^51 bytes"},
       {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[0,281474976710656,281474976710656],\"data_offsets\":[0,0]}}", ""),
        "expected at most 2^51 bytes"},
-      {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}", "1234"), "expected 8 bytes for F32 [2]"},
+      {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}", "1234"),
+       "expected 8 bytes for F32 [2]"},
       {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]}}", "1234"), "data_offsets"},
-      {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", "12345678"), "expected to begin at byte 0, got 4"},
+      {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", "12345678"),
+       "expected to begin at byte 0, got 4"},
       {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},"
-               "\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", "1234"), "b] expected to begin at byte 4, got 0"},
-      {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", "123"), "expected 4 bytes of tensors, got 3"},
-      {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", "12345"), "expected 4 bytes of tensors, got 5"},
+               "\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}",
+               "1234"),
+       "b] expected to begin at byte 4, got 0"},
+      {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", "123"),
+       "expected 4 bytes of tensors, got 3"},
+      {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", "12345"),
+       "expected 4 bytes of tensors, got 5"},
       {file_of("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},\"a\":{\"dtype\":\"I8\",\"shape\":[1],"
-               "\"data_offsets\":[0,1]}}", "1"), "expected each key once"},
+               "\"data_offsets\":[0,1]}}",
+               "1"),
+       "expected each key once"},
       {file_of("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1],\"x\":1}}", "1"), "got \"x\""},
       {file_of("{\"__metadata__\":{\"a\":1}}", ""), "expected a string"},
       {file_of("{\"__metadata__\":[]}", ""), "expected an object of strings"}};
-  for (const auto& [bytes, expected] : cases) EXPECT_NE(message(bytes).find(expected), std::string::npos) << message(bytes);
+  for (const auto& [bytes, expected] : cases)
+    EXPECT_NE(message(bytes).find(expected), std::string::npos) << message(bytes);
 }
 
 TEST(Safetensors, FoldersAndMissingFilesAreRefused) {

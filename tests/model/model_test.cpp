@@ -12,7 +12,9 @@ namespace {
 
 using at::Tensor;
 
-double largest(const Tensor& a, const Tensor& b) { return (a.to(at::kDouble) - b.to(at::kDouble)).abs().max().item<double>(); }
+double largest(const Tensor& a, const Tensor& b) {
+  return (a.to(at::kDouble) - b.to(at::kDouble)).abs().max().item<double>();
+}
 
 ModelConfig tiny() {
   ModelConfig config;
@@ -37,8 +39,10 @@ Batch batch_of_two(at::ScalarType type) {
   batch.pixel_values = at::randn({2, 3, 8, 8}, type);
   batch.input_ids = at::tensor({p, p, p, p, int64_t{3}, p, p, p, p, int64_t{4}, int64_t{5}}, at::kLong).view({1, 11});
   batch.input_ids = at::cat({batch.input_ids, at::tensor({6, 7, 8, 1, 1, 1, 1, 1, 1, 1, 1}, at::kLong).view({1, 11})});
-  batch.labels = at::tensor({i, i, i, i, i, i, i, i, i, int64_t{4}, int64_t{5}, i, int64_t{7}, int64_t{8}, i, i, i, i, i, i, i, i},
-                            at::kLong).view({2, 11});
+  batch.labels =
+      at::tensor({i, i, i, i, i, i, i, i, i, int64_t{4}, int64_t{5}, i, int64_t{7}, int64_t{8}, i, i, i, i, i, i, i, i},
+                 at::kLong)
+          .view({2, 11});
   batch.seq_idx = at::zeros({2, 11}, at::kInt);
   batch.seq_idx[1].slice(0, 3).fill_(-1);
   return batch;
@@ -90,7 +94,8 @@ TEST(LanguageModel, StepsEqualTheWholeSequence) {
   Cache cache, whole_cache;
   model->forward(embeds.slice(1, 0, 4), {}, &cache);
   const Tensor whole = model->forward(embeds, {}, &whole_cache);
-  for (int64_t t = 4; t < 9; ++t) EXPECT_LT(largest(model->step(embeds.select(1, t), cache), whole.select(1, t)), 1e-12);
+  for (int64_t t = 4; t < 9; ++t)
+    EXPECT_LT(largest(model->step(embeds.select(1, t), cache), whole.select(1, t)), 1e-12);
   for (size_t i = 0; i < cache.layers.size(); ++i)
     for (size_t j = 0; j < 2; ++j) EXPECT_LT(largest(cache.layers[i][j], whole_cache.layers[i][j]), 1e-12);
 }
@@ -109,7 +114,9 @@ TEST(Connector, VssL2IsThePapersFormula) {
   const auto connector = make_connector(config, {6, 4, 2, 3});
   const Tensor features = at::randn({2, 6, 6});
   const auto p = connector->named_parameters();
-  const auto linear = [&](const Tensor& x, const std::string& name) { return at::linear(x, p[name + ".weight"], p[name + ".bias"]); };
+  const auto linear = [&](const Tensor& x, const std::string& name) {
+    return at::linear(x, p[name + ".weight"], p[name + ".bias"]);
+  };
   // One Mamba layer on the sequences of both directions, merged in patch order.
   nn::MambaMixer mamba({4, 3, 4, 2, 0});
   const c10::AutoGradMode no_grad(false);
@@ -149,8 +156,8 @@ TEST(Connector, EveryChoiceHasTheRightGradient) {
             if (scan.value == nn::Scan::kNone && merge.value == nn::Merge::kConcat) continue;
             const auto connector = make_connector(config, {6, 8, 2, 2});
             connector->to(at::kDouble);
-            SCOPED_TRACE(kind + " " + std::string(scan.name) + " " + std::string(merge.name) + " " + std::string(block.name) + " " +
-                         std::string(weights.name));
+            SCOPED_TRACE(kind + " " + std::string(scan.name) + " " + std::string(merge.name) + " " +
+                         std::string(block.name) + " " + std::string(weights.name));
             test::expect_gradients_match(
                 [&](const test::Tensors& x) -> test::Tensors { return {connector->forward(x[0])}; },
                 {at::randn({1, 4, 6}, at::kDouble)});
@@ -187,7 +194,8 @@ TEST(Weights, RoundTripAndListEveryDifference) {
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ExitCode::kWeights);
     const std::string text = error.what();
-    EXPECT_NE(text.find("wrong shape  backbone.embeddings.weight: expected [24, 8], got [16, 8]"), std::string::npos) << text;
+    EXPECT_NE(text.find("wrong shape  backbone.embeddings.weight: expected [24, 8], got [16, 8]"), std::string::npos)
+        << text;
     EXPECT_NE(text.find("missing      backbone.layers.2.mixer.A_log [16, 4]"), std::string::npos) << text;
   }
 }

@@ -25,8 +25,8 @@ Tensor runs() {
 }
 
 // The definition, one number after another: the inputs of each run are listed, then summed.
-std::pair<Tensor, Tensor> naive(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& initial, const Tensor& seq_idx,
-                                bool silu) {
+std::pair<Tensor, Tensor> naive(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& initial,
+                                const Tensor& seq_idx, bool silu) {
   const int64_t taps = weight.size(1);
   Tensor y = at::zeros_like(x), last = initial.clone();
   for (int64_t b = 0; b < x.size(0); ++b)
@@ -43,7 +43,8 @@ std::pair<Tensor, Tensor> naive(const Tensor& x, const Tensor& weight, const Ten
         first = false;
         inputs.push_back(x[b][t][d].item<double>());
         double sum = bias[d].item<double>();
-        for (int64_t w = 0; w < taps; ++w) sum += weight[d][w].item<double>() * inputs[inputs.size() - static_cast<size_t>(taps - w)];
+        for (int64_t w = 0; w < taps; ++w)
+          sum += weight[d][w].item<double>() * inputs[inputs.size() - static_cast<size_t>(taps - w)];
         y[b][t][d] = silu ? sum / (1 + std::exp(-sum)) : sum;
       }
       for (int64_t w = 0; w + 1 < taps; ++w) last[b][w][d] = inputs[inputs.size() - static_cast<size_t>(taps - 1 - w)];
@@ -56,9 +57,11 @@ TEST(CausalConv1d, KernelAndReferenceEqualTheDefinition) {
   for (const int64_t taps : {1, 2, 4, 9})
     for (const bool with_runs : {false, true})
       for (const char* activation : {"none", "silu"}) {
-        const Tensor x = fp64({3, 7, 19}), weight = fp64({19, taps}), bias = fp64({19}), initial = fp64({3, taps - 1, 19});
+        const Tensor x = fp64({3, 7, 19}), weight = fp64({19, taps}), bias = fp64({19}),
+                     initial = fp64({3, taps - 1, 19});
         const auto seq = with_runs ? std::optional(runs()) : std::nullopt;
-        const auto [y0, last0] = naive(x, weight, bias, initial, seq.value_or(Tensor()), std::string(activation) == "silu");
+        const auto [y0, last0] =
+            naive(x, weight, bias, initial, seq.value_or(Tensor()), std::string(activation) == "silu");
         const auto [y, last] = causal_conv1d(x, weight, bias, initial, seq, activation);
         EXPECT_LT(largest(y, y0), 1e-12) << taps << activation << with_runs;
         EXPECT_LT(largest(last, last0), 1e-12) << taps << activation << with_runs;
@@ -91,7 +94,8 @@ TEST(CausalConv1d, GradientOfTheFinalStateAlone) {
 
 TEST(CausalConv1d, RoundsNarrowTypesOnce) {
   at::manual_seed(4);
-  for (const auto& [type, tolerance] : {std::pair{at::kFloat, 3e-6}, {at::kBFloat16, 1.0 / 256}, {at::kHalf, 1.0 / 2048}}) {
+  for (const auto& [type, tolerance] :
+       {std::pair{at::kFloat, 3e-6}, {at::kBFloat16, 1.0 / 256}, {at::kHalf, 1.0 / 2048}}) {
     const Tensor x = at::randn({2, 30, 20}).to(type), weight = at::randn({20, 4}), bias = at::randn({20});
     const auto y = std::get<0>(causal_conv1d(x, weight, bias, {}, {}, "silu"));
     const auto y0 = std::get<0>(
@@ -105,7 +109,8 @@ TEST(CausalConv1d, PaddingIsNeverRead) {
   at::manual_seed(5);
   const Tensor x = fp64({3, 7, 4}), weight = fp64({4, 4});
   const Tensor dirty = x.masked_fill(runs().lt(0).unsqueeze(-1), NAN);
-  EXPECT_TRUE(at::equal(std::get<0>(causal_conv1d(x, weight, {}, {}, runs())), std::get<0>(causal_conv1d(dirty, weight, {}, {}, runs()))));
+  EXPECT_TRUE(at::equal(std::get<0>(causal_conv1d(x, weight, {}, {}, runs())),
+                        std::get<0>(causal_conv1d(dirty, weight, {}, {}, runs()))));
 }
 
 TEST(CausalConv1d, StepsOfDecodingEqualTheWhole) {
@@ -159,7 +164,8 @@ TEST(CausalConv1d, NamesTheWrongArgument) {
     causal_conv1d(fp64({2, 3, 4}), fp64({5, 4}));
     FAIL();
   } catch (const c10::Error& error) {
-    EXPECT_NE(std::string(error.what()).find("[causal_conv1d] weight: expected shape [4, -1] (-1: any), got [5, 4]"), std::string::npos)
+    EXPECT_NE(std::string(error.what()).find("[causal_conv1d] weight: expected shape [4, -1] (-1: any), got [5, 4]"),
+              std::string::npos)
         << error.what();
   }
 }
@@ -170,7 +176,8 @@ TEST_P(CausalConv1d2d, InPlaceEqualsPermutedPlainConvolutions) {
   at::manual_seed(9);
   const int64_t H = 3, W = 4, D = 21, K = cross_scan(at::zeros({1, 12, 1}), GetParam(), H, W).size(1);
   for (const bool own_weights : {false, true}) {
-    const Tensor x = fp64({2, H * W, D}), weight = own_weights ? fp64({K, D, 4}) : fp64({D, 4}), bias = own_weights ? fp64({K, D}) : fp64({D});
+    const Tensor x = fp64({2, H * W, D}), weight = own_weights ? fp64({K, D, 4}) : fp64({D, 4}),
+                 bias = own_weights ? fp64({K, D}) : fp64({D});
     EXPECT_LT(largest(causal_conv1d_2d(x, weight, bias, GetParam(), H, W, "silu"),
                       reference::causal_conv1d_2d(x, weight, bias, GetParam(), H, W, "silu")),
               1e-12);

@@ -90,14 +90,15 @@ TEST(SelectiveScan, EqualsTheDefinitionInFp64) {
 
 TEST(SelectiveScan, RoundsNarrowTypesOnce) {
   at::manual_seed(2);
-  for (const auto& [type, tolerance] : {std::pair{at::kFloat, 3e-6}, {at::kBFloat16, 1.0 / 256}, {at::kHalf, 1.0 / 2048}}) {
+  for (const auto& [type, tolerance] :
+       {std::pair{at::kFloat, 3e-6}, {at::kBFloat16, 1.0 / 256}, {at::kHalf, 1.0 / 2048}}) {
     Scan s(2, 50, 20, 16);
     const auto narrow = [type = type](const Tensor& x) { return x.to(type); };
     for (Tensor* x : {&s.u, &s.delta, &s.B, &s.C, &s.z}) *x = narrow(*x).to(at::kDouble);
     for (Tensor* x : {&s.A, &s.D, &s.bias, &s.initial}) *x = x->to(at::kFloat).to(at::kDouble);
     const auto f = [](const Tensor& x) { return x.to(at::kFloat); };
-    const auto [y, last] = selective_scan(narrow(s.u), narrow(s.delta), f(s.A), narrow(s.B), narrow(s.C), f(s.D), narrow(s.z),
-                                          f(s.bias), true, f(s.initial));
+    const auto [y, last] = selective_scan(narrow(s.u), narrow(s.delta), f(s.A), narrow(s.B), narrow(s.C), f(s.D),
+                                          narrow(s.z), f(s.bias), true, f(s.initial));
     const auto [y0, last0] = naive(s);
     EXPECT_EQ(y.scalar_type(), type);
     EXPECT_LT(((y.to(at::kDouble) - y0).abs() / (1 + y0.abs())).max().item<double>(), tolerance);
@@ -135,7 +136,8 @@ TEST(SelectiveScan, PaddingIsNeverRead) {
   const auto clean = selective_scan(s.u, s.delta, s.A, s.B, s.C, s.D, s.z, s.bias, true, {}, runs());
   const auto nan_at_padding = runs().lt(0).unsqueeze(-1);
   const auto dirty = [&](const Tensor& x) { return x.masked_fill(nan_at_padding.view({2, 7, 1}), NAN); };
-  const auto spoilt = selective_scan(dirty(s.u), dirty(s.delta), s.A, s.B, s.C, s.D, dirty(s.z), s.bias, true, {}, runs());
+  const auto spoilt =
+      selective_scan(dirty(s.u), dirty(s.delta), s.A, s.B, s.C, s.D, dirty(s.z), s.bias, true, {}, runs());
   EXPECT_TRUE(at::equal(std::get<0>(clean), std::get<0>(spoilt)));
   EXPECT_TRUE(at::equal(std::get<1>(clean), std::get<1>(spoilt)));
 }
@@ -188,7 +190,8 @@ TEST(SelectiveScan, ThreadsDoNotChangeABit) {
 TEST(SelectiveScan, EmptyInputsWork) {
   const Scan none(0, 7, 5, 3), still(2, 0, 5, 3);
   EXPECT_EQ(std::get<0>(selective_scan(none.u, none.delta, none.A, none.B, none.C)).numel(), 0);
-  const auto [y, last] = selective_scan(still.u, still.delta, still.A, still.B, still.C, {}, {}, {}, false, still.initial);
+  const auto [y, last] =
+      selective_scan(still.u, still.delta, still.A, still.B, still.C, {}, {}, {}, false, still.initial);
   EXPECT_TRUE(at::equal(last, still.initial));
 }
 
@@ -198,8 +201,9 @@ TEST(SelectiveScan, NamesTheWrongArgument) {
     selective_scan(s.u, s.delta, s.A, s.B.slice(3, 0, 2), s.C);
     FAIL();
   } catch (const c10::Error& error) {
-    EXPECT_NE(std::string(error.what()).find("[selective_scan] B: expected shape [2, 7, -1, 3] (-1: any), got [2, 7, 1, 2]"),
-              std::string::npos)
+    EXPECT_NE(
+        std::string(error.what()).find("[selective_scan] B: expected shape [2, 7, -1, 3] (-1: any), got [2, 7, 1, 2]"),
+        std::string::npos)
         << error.what();
   }
 }
@@ -222,8 +226,9 @@ TEST_P(SelectiveScan2d, InPlaceEqualsPermutedPlainScans) {
       const auto order = [&](const Tensor& x) {
         return cross_scan(x.reshape({2, L, -1}), GetParam(), H, W).select(1, k).reshape(x.sizes());
       };
-      const auto y = std::get<0>(selective_scan(order(own_u ? u.select(2, k) : u), order(delta.select(2, k)), A[k],
-                                                order(B.select(2, k)), order(C.select(2, k)), skip[k], {}, bias[k], true));
+      const auto y =
+          std::get<0>(selective_scan(order(own_u ? u.select(2, k) : u), order(delta.select(2, k)), A[k],
+                                     order(B.select(2, k)), order(C.select(2, k)), skip[k], {}, bias[k], true));
       sequences.push_back(y);
     }
     const Tensor expected = cross_merge(at::stack(sequences, 1), GetParam(), H, W);
@@ -256,16 +261,18 @@ INSTANTIATE_TEST_SUITE_P(Scans, SelectiveScan2d, testing::Values("forward", "bid
 TEST(CrossScan, MergeIsItsAdjoint) {
   at::manual_seed(11);
   const Tensor x = at::randn({2, 6, 3}, at::kDouble), y = at::randn({2, 4, 6, 3}, at::kDouble);
-  EXPECT_NEAR((cross_scan(x, "cross", 2, 3) * y).sum().item<double>(), (x * cross_merge(y, "cross", 2, 3)).sum().item<double>(),
-              1e-12);
+  EXPECT_NEAR((cross_scan(x, "cross", 2, 3) * y).sum().item<double>(),
+              (x * cross_merge(y, "cross", 2, 3)).sum().item<double>(), 1e-12);
   const Tensor pixels = at::arange(6).view({1, 6, 1}).to(at::kDouble);
-  EXPECT_TRUE(at::equal(cross_scan(pixels, "cross", 2, 3).flatten(),
-                        at::tensor({0, 1, 2, 3, 4, 5, 0, 3, 1, 4, 2, 5, 5, 4, 3, 2, 1, 0, 5, 2, 4, 1, 3, 0}, at::kDouble)));
+  EXPECT_TRUE(
+      at::equal(cross_scan(pixels, "cross", 2, 3).flatten(),
+                at::tensor({0, 1, 2, 3, 4, 5, 0, 3, 1, 4, 2, 5, 5, 4, 3, 2, 1, 0, 5, 2, 4, 1, 3, 0}, at::kDouble)));
 }
 
 TEST(SelectiveScan, PrintsItsSpeed) {
   const auto value = [](at::IntArrayRef sizes) { return at::randn(sizes).requires_grad_(); };
-  const Tensor u = value({16, 128, 256}), delta = value({16, 128, 256}), B = value({16, 128, 1, 16}), C = value({16, 128, 1, 16});
+  const Tensor u = value({16, 128, 256}), delta = value({16, 128, 256}), B = value({16, 128, 1, 16}),
+               C = value({16, 128, 1, 16});
   const Tensor A = (-at::rand({256, 16})).requires_grad_();
   const auto seconds = [](const auto& work) {
     const auto start = std::chrono::steady_clock::now();

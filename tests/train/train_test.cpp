@@ -90,7 +90,8 @@ TEST(Optimizer, EqualsTheFormulasForManySteps) {
     }
   }
   const auto theirs = named_parameters(net);
-  for (size_t i = 0; i < own.size(); ++i) EXPECT_LT((own[i].second - theirs[i].second).abs().max().item<double>(), 1e-10) << own[i].first;
+  for (size_t i = 0; i < own.size(); ++i)
+    EXPECT_LT((own[i].second - theirs[i].second).abs().max().item<double>(), 1e-10) << own[i].first;
 }
 
 TEST(Optimizer, FreezesAllOtherParts) {
@@ -104,8 +105,8 @@ TEST(Optimizer, FreezesAllOtherParts) {
 TEST(Optimizer, NeverDecaysStateSpacesNormsAndBiases) {
   const nn::MambaMixer mixer({8, 4, 4, 2, 0});
   for (const auto& [name, parameter] : named_parameters(mixer)) {
-    const bool matrix = name == "in_proj.weight" || name == "x_proj.weight" || name == "dt_proj.weight" || name == "out_proj.weight" ||
-                        name == "conv1d.weight";
+    const bool matrix = name == "in_proj.weight" || name == "x_proj.weight" || name == "dt_proj.weight" ||
+                        name == "out_proj.weight" || name == "conv1d.weight";
     EXPECT_EQ(is_decayed(name, parameter), matrix) << name;
   }
   const nn::Norm norm(nn::NormKind::kLayerNorm, 8, 1e-5);

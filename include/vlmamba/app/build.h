@@ -17,7 +17,8 @@ namespace vlmamba::app {
 Tokenizer load_tokenizer(const RunConfig& config);
 
 /// The records of a stage and what turns them into examples.
-StageData load_stage_data(const RunConfig& config, const StageConfig& stage, const Tokenizer& tokenizer, int64_t tokens_per_image);
+StageData load_stage_data(const RunConfig& config, const StageConfig& stage, const Tokenizer& tokenizer,
+                          int64_t tokens_per_image);
 
 /// What lies beside the weights of every checkpoint, so that it can be used alone.
 std::map<std::string, std::string> checkpoint_companions(const RunConfig& config, const Tokenizer& tokenizer);
@@ -30,8 +31,8 @@ struct CheckpointPlace {
   int64_t step = 0;
 };
 
-/// Finds the checkpoint that a path means: a step folder, or a run, whose last stage's newest whole one is taken. Throws
-/// Error (weights).
+/// Finds the checkpoint that a path means: a step folder, or a run, whose last stage's newest whole one is taken.
+/// Throws Error (weights).
 CheckpointPlace find_checkpoint(const std::string& path);
 
 /// A model with all that is needed to ask it.
@@ -45,6 +46,7 @@ struct LoadedModel {
 };
 
 /// Rebuilds model, tokenizer, prompt and processor from a checkpoint alone; `overrides` as of --set.
-LoadedModel load_checkpoint(const std::string& path, const Extensions& extensions, const std::vector<std::string>& overrides = {});
+LoadedModel load_checkpoint(const std::string& path, const Extensions& extensions,
+                            const std::vector<std::string>& overrides = {});
 
 }  // namespace vlmamba::app

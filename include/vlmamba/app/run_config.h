@@ -30,8 +30,10 @@ struct RunConfig {
   void visit(F& f) {
     f("seed", seed, "of all random draws", Range{0});
     f("output_dir", output_dir, "folder of the run; must not exist yet");
-    f("data_root", data_root, "folder that relative paths of records, pictures and questions start from; empty: the working directory");
-    f("weights_root", weights_root, "folder that relative paths of tokenizer and weights start from; empty: the working directory");
+    f("data_root", data_root,
+      "folder that relative paths of records, pictures and questions start from; empty: the working directory");
+    f("weights_root", weights_root,
+      "folder that relative paths of tokenizer and weights start from; empty: the working directory");
     f("tokenizer", tokenizer, "Hugging Face's tokenizer.json, or its folder");
     f("model", model, "the architecture, always in full");
     f("image_processor", image_processor, "how pictures become pixels");

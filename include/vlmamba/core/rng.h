@@ -17,7 +17,8 @@ enum class RngPurpose : uint32_t { kSampler = 1, kTrainStep = 2, kGeneration = 3
 class Rng {
  public:
   Rng(uint64_t seed, RngPurpose purpose, uint64_t a = 0, uint32_t b = 0)
-      : key_{static_cast<uint32_t>(seed) ^ 0x5851f42du * static_cast<uint32_t>(purpose), static_cast<uint32_t>(seed >> 32)},
+      : key_{static_cast<uint32_t>(seed) ^ 0x5851f42du * static_cast<uint32_t>(purpose),
+             static_cast<uint32_t>(seed >> 32)},
         counter_{0, static_cast<uint32_t>(a), static_cast<uint32_t>(a >> 32), b} {}
 
   uint32_t next() {

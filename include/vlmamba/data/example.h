@@ -25,7 +25,7 @@ struct ExampleReader {
   ImageProcessor image_processor;
   std::vector<std::string> image_roots;  ///< by the record's source
   int64_t tokens_per_image;
-  int64_t max_length;                    ///< positions, pictures included; a longer example is cut at its end
+  int64_t max_length;  ///< positions, pictures included; a longer example is cut at its end
 
   /// Reads pictures, builds ids and labels, expands pictures, cuts. Safe to call from many threads. Throws Error (data)
   /// for what cannot be read, where the cut goes through a picture, and where nothing is left to learn.

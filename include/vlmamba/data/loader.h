@@ -29,12 +29,13 @@ struct StepBatches {
   int64_t num_images = 0;
 };
 
-/// Reads the records of one optimizer step after another, in the sampler's order for any number of threads. Threads touch
-/// no tensor: batches are made by the caller of next().
+/// Reads the records of one optimizer step after another, in the sampler's order for any number of threads. Threads
+/// touch no tensor: batches are made by the caller of next().
 class Loader {
  public:
   /// `records` and `reader` must outlive the loader. `first_step` counts from 0.
-  Loader(const std::vector<Record>& records, const ExampleReader& reader, Sampler sampler, const BatchPlan& plan, int64_t first_step);
+  Loader(const std::vector<Record>& records, const ExampleReader& reader, Sampler sampler, const BatchPlan& plan,
+         int64_t first_step);
   ~Loader();
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;

@@ -13,7 +13,8 @@ namespace vlmamba {
 
 enum class PromptTemplate { kPlain, kV1, kV1Neox };
 constexpr auto enum_names(PromptTemplate) {
-  return std::array{EnumName<PromptTemplate>{PromptTemplate::kPlain, "plain"}, EnumName<PromptTemplate>{PromptTemplate::kV1, "v1"},
+  return std::array{EnumName<PromptTemplate>{PromptTemplate::kPlain, "plain"},
+                    EnumName<PromptTemplate>{PromptTemplate::kV1, "v1"},
                     EnumName<PromptTemplate>{PromptTemplate::kV1Neox, "v1_neox"}};
 }
 enum class ImagePosition { kInPlace, kBeforeText };
@@ -22,20 +23,23 @@ constexpr auto enum_names(ImagePosition) {
                     EnumName<ImagePosition>{ImagePosition::kBeforeText, "before_text"}};
 }
 
-/// How a conversation becomes ids. `v1` is LLaVA-1.5's (vicuna_v1) with the tokenizer's end of text as its sep2; `v1_neox`
-/// is another name for it. `plain` is LLaVA's stage 1: pictures, then the answer and a line feed.
+/// How a conversation becomes ids. `v1` is LLaVA-1.5's (vicuna_v1) with the tokenizer's end of text as its sep2;
+/// `v1_neox` is another name for it. `plain` is LLaVA's stage 1: pictures, then the answer and a line feed.
 struct PromptConfig {
   PromptTemplate template_name = PromptTemplate::kV1;
   ImagePosition image_position = ImagePosition::kInPlace;
   std::string system =
-      "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite "
+      "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, "
+      "and polite "
       "answers to the user's questions.";
   bool learn_prompts = false;
 
   template <typename F>
   void visit(F& f) {
-    f("template", template_name, "plain: caption after the picture; v1: LLaVA-1.5's conversation (v1_neox is the same)");
-    f("image_position", image_position, "pictures where the text names them, or before all text (as the paper's formula)");
+    f("template", template_name,
+      "plain: caption after the picture; v1: LLaVA-1.5's conversation (v1_neox is the same)");
+    f("image_position", image_position,
+      "pictures where the text names them, or before all text (as the paper's formula)");
     f("system", system, "what stands before the first turn (v1)");
     f("learn_prompts", learn_prompts, "train on the questions too, not only on the answers: language modelling");
   }
@@ -46,12 +50,13 @@ struct Sample {
   std::vector<int64_t> input_ids, labels;
 };
 
-/// The ids of a record and what is learnt of it: of v1 every answer with its end of text (and with learn_prompts all other
-/// text), of plain the caption. Segments
-/// are tokenised apart, so that masks are exact and training ends where a generation prompt ends. Throws Error (data).
+/// The ids of a record and what is learnt of it: of v1 every answer with its end of text (and with learn_prompts all
+/// other text), of plain the caption. Segments are tokenised apart, so that masks are exact and training ends where a
+/// generation prompt ends. Throws Error (data).
 Sample build_training_sample(const Record& record, const Tokenizer& tokenizer, const PromptConfig& config);
 
 /// The ids of everything before the answer to the last human turn.
-std::vector<int64_t> build_generation_prompt(const Record& record, const Tokenizer& tokenizer, const PromptConfig& config);
+std::vector<int64_t> build_generation_prompt(const Record& record, const Tokenizer& tokenizer,
+                                             const PromptConfig& config);
 
 }  // namespace vlmamba

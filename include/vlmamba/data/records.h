@@ -19,7 +19,7 @@ struct Record {
   std::string id;
   std::vector<std::string> images;  ///< paths below the set's image_root
   std::vector<Turn> turns;
-  size_t source = 0;                ///< index of the set
+  size_t source = 0;  ///< index of the set
 };
 
 struct RecordSetConfig {

@@ -22,13 +22,15 @@ struct TaskResult {
 /// Asks a task's questions and writes FOLDER/TASK/answers.jsonl (LLaVA's fields) and results.json.
 class Evaluator {
  public:
-  /// `provenance` goes into results.json as it is; `model_id` into every answer. `responder` must outlive the evaluator.
+  /// `provenance` goes into results.json as it is; `model_id` into every answer. `responder` must outlive the
+  /// evaluator.
   Evaluator(const Responder& responder, int64_t batch, std::string folder, std::string model_id, io::Json provenance);
 
   TaskResult run(const TaskConfig& task) const;
 
  private:
-  std::vector<std::vector<float>> shown_pictures(const TaskConfig& task, const std::vector<TaskQuestion>& questions, size_t index) const;
+  std::vector<std::vector<float>> shown_pictures(const TaskConfig& task, const std::vector<TaskQuestion>& questions,
+                                                 size_t index) const;
   io::Json answer_line(const TaskQuestion& question, const std::string& answer) const;
 
   const Responder& responder_;

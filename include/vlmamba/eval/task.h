@@ -19,8 +19,8 @@ constexpr auto enum_names(ShownImage) {
                     EnumName<ShownImage>{ShownImage::kShuffled, "shuffled"}};
 }
 
-/// One task. `vqa_exact`: questions.jsonl as LLaVA's, a line each {question_id, image, text, category, answer}; the score is
-/// the share of answers that equal `answer`, both in lower case and without surrounding space, in percent.
+/// One task. `vqa_exact`: questions.jsonl as LLaVA's, a line each {question_id, image, text, category, answer}; the
+/// score is the share of answers that equal `answer`, both in lower case and without surrounding space, in percent.
 struct TaskConfig {
   std::string name;
   TaskKind kind = TaskKind::kVqaExact;

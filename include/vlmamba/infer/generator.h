@@ -9,8 +9,8 @@
 
 namespace vlmamba {
 
-/// Continues prompts with a recurrent cache whose size does not grow. Prompts of unequal length share a batch: each gets
-/// the tokens it gets alone, up to rounding. Finished rows leave the batch.
+/// Continues prompts with a recurrent cache whose size does not grow. Prompts of unequal length share a batch: each
+/// gets the tokens it gets alone, up to rounding. Finished rows leave the batch.
 class Generator {
  public:
   /// Tokens behind the answer end with `end_token`. `model` must outlive the generator.

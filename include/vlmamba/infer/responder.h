@@ -37,8 +37,8 @@ class Responder {
   /// The ids of the prompt; a picture that the text does not place stands before it.
   std::vector<int64_t> prompt_ids(const Question& question) const;
 
-  /// The answers, stripped of special tokens and surrounding space, as one batch. `first_sequence` numbers the questions
-  /// for sampling.
+  /// The answers, stripped of special tokens and surrounding space, as one batch. `first_sequence` numbers the
+  /// questions for sampling.
   std::vector<std::string> answer(const std::vector<Question>& questions, int64_t first_sequence = 0) const;
 
   /// The new ids after prompt ids of one's own (kImageToken once a picture).

@@ -19,7 +19,8 @@ struct SamplingConfig {
   template <typename F>
   void visit(F& f) {
     f("max_new_tokens", max_new_tokens, "tokens after which an answer is cut", Range{1});
-    f("temperature", temperature, "0: the most probable token; else logits are divided by it and a token is drawn", Range{0});
+    f("temperature", temperature, "0: the most probable token; else logits are divided by it and a token is drawn",
+      Range{0});
     f("top_p", top_p, "draws among the most probable tokens that together have this probability", Range{0, 1});
     f("top_k", top_k, "draws among so many most probable tokens; 0: all", Range{0});
   }

@@ -11,14 +11,14 @@ namespace vlmamba::io {
 
 /// The checkpoints of one stage: a folder of step folders `step_00000200`, and `latest`, a file that names one of them.
 ///
-/// A step folder is written under another name, every file synced, `manifest.json` (size and SHA-256 of each file) last,
-/// and then renamed: a folder of the right name is whole, or was damaged later, which `verify` finds.
+/// A step folder is written under another name, every file synced, `manifest.json` (size and SHA-256 of each file)
+/// last, and then renamed: a folder of the right name is whole, or was damaged later, which `verify` finds.
 class CheckpointFolder {
  public:
   explicit CheckpointFolder(std::string path) : path_(std::move(path)) {}
 
-  /// Writes one checkpoint, points `latest` to it and removes all but the newest `keep_last` (0: keeps all). `files` maps
-  /// names to bytes that are asked for one at a time. Throws Error (kIo); all earlier checkpoints are then intact.
+  /// Writes one checkpoint, points `latest` to it and removes all but the newest `keep_last` (0: keeps all). `files`
+  /// maps names to bytes that are asked for one at a time. Throws Error (kIo); all earlier checkpoints are then intact.
   void write(int64_t step, const std::map<std::string, std::function<std::string()>>& files, int64_t keep_last) const;
 
   /// The steps that have a folder, newest first.

@@ -47,6 +47,8 @@ concept Enum = std::is_enum_v<T>;
 
 /// The value of --set, which is text until the field's type is known.
 Json typed(const Json& value, bool text_wanted);
+/// The same for a value whose fields are not known: text that is JSON becomes what it says.
+Json settled(const Json& value);
 std::string quoted(const Json& value);
 std::string join(const std::string& path, std::string_view key);
 std::string number_text(double value);
@@ -111,7 +113,7 @@ struct Binding<std::string> {
 /// A value that its owner reads later, with from_json.
 template <>
 struct Binding<Json> {
-  static void read(const Json& raw, Json& out, const std::string&, const Range&, ConfigErrors&) { out = raw; }
+  static void read(const Json& raw, Json& out, const std::string&, const Range&, ConfigErrors&) { out = settled(raw); }
   static Json write(const Json& value) { return value; }
   static std::string type() { return "any"; }
 };

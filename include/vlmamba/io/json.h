@@ -17,13 +17,13 @@ class Json {
   using Member = std::pair<std::string, Json>;
 
   Json() = default;
-  Json(bool value) : kind_(Kind::kBool), bool_(value) {}              // NOLINT: values convert
-  Json(int value) : Json(static_cast<int64_t>(value)) {}              // NOLINT
-  Json(int64_t value) : kind_(Kind::kInteger), integer_(value) {}     // NOLINT
-  Json(double value) : kind_(Kind::kNumber), number_(value) {}        // NOLINT
+  Json(bool value) : kind_(Kind::kBool), bool_(value) {}                        // NOLINT: values convert
+  Json(int value) : Json(static_cast<int64_t>(value)) {}                        // NOLINT
+  Json(int64_t value) : kind_(Kind::kInteger), integer_(value) {}               // NOLINT
+  Json(double value) : kind_(Kind::kNumber), number_(value) {}                  // NOLINT
   Json(std::string value) : kind_(Kind::kString), string_(std::move(value)) {}  // NOLINT
-  Json(std::string_view value) : Json(std::string(value)) {}          // NOLINT
-  Json(const char* value) : Json(std::string(value)) {}               // NOLINT
+  Json(std::string_view value) : Json(std::string(value)) {}                    // NOLINT
+  Json(const char* value) : Json(std::string(value)) {}                         // NOLINT
   static Json array() { return Json(Kind::kArray); }
   static Json object() { return Json(Kind::kObject); }
 

@@ -49,9 +49,10 @@ class LanguageModel : public torch::nn::Module {
  public:
   /// ids [...] int64 -> [..., D]
   virtual at::Tensor embed(const at::Tensor& ids) const = 0;
-  /// [B,L,D] -> hidden states after the final norm [B,L,D]. seq_idx [B,L] int32 or undefined; padding gives rows without
-  /// meaning. `cache` is filled with what follows the last position.
-  virtual at::Tensor forward(const at::Tensor& embeds, const at::Tensor& seq_idx = {}, Cache* cache = nullptr) const = 0;
+  /// [B,L,D] -> hidden states after the final norm [B,L,D]. seq_idx [B,L] int32 or undefined; padding gives rows
+  /// without meaning. `cache` is filled with what follows the last position.
+  virtual at::Tensor forward(const at::Tensor& embeds, const at::Tensor& seq_idx = {},
+                             Cache* cache = nullptr) const = 0;
   /// One position: [B,D] -> [B,D]; moves the cache on in place. Without gradients.
   virtual at::Tensor step(const at::Tensor& embeds, Cache& cache) const = 0;
   /// [..., D] -> logits [..., vocab]; padded rows of the vocabulary are -inf.

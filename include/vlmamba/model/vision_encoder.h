@@ -12,7 +12,8 @@ namespace vlmamba {
 
 enum class VisionKind { kClip, kSiglip };
 constexpr auto enum_names(VisionKind) {
-  return std::array{EnumName<VisionKind>{VisionKind::kClip, "clip"}, EnumName<VisionKind>{VisionKind::kSiglip, "siglip"}};
+  return std::array{EnumName<VisionKind>{VisionKind::kClip, "clip"},
+                    EnumName<VisionKind>{VisionKind::kSiglip, "siglip"}};
 }
 
 /// A Vision Transformer as CLIP or SigLIP build it. The defaults are google/siglip-so400m-patch14-384.

@@ -12,7 +12,7 @@ namespace vlmamba::nn {
 
 /// Sizes of one Mamba-1 layer (arXiv 2312.00752).
 struct MambaShape {
-  int64_t dim = 0;      ///< D_model
+  int64_t dim = 0;  ///< D_model
   int64_t d_state = 16;
   int64_t d_conv = 4;
   int64_t expand = 2;
@@ -46,8 +46,8 @@ class MambaMixer : public torch::nn::Module {
 
   /// The layer along every direction of a map, in place (see ops/selective_scan_2d.h): x [B,L,dim] -> every
   /// direction's output [B,L,K,dim] with own set of scan parameters per direction k: `own[k]` (this, if shared).
-  at::Tensor forward_2d(const at::Tensor& x, const std::vector<const MambaMixer*>& own, std::string_view scan, int64_t height,
-                        int64_t width) const;
+  at::Tensor forward_2d(const at::Tensor& x, const std::vector<const MambaMixer*>& own, std::string_view scan,
+                        int64_t height, int64_t width) const;
 
   const MambaShape& shape() const { return shape_; }
 

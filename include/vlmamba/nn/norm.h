@@ -11,7 +11,8 @@ namespace vlmamba::nn {
 
 enum class NormKind { kLayerNorm, kRmsNorm };
 constexpr auto enum_names(NormKind) {
-  return std::array{EnumName<NormKind>{NormKind::kLayerNorm, "layernorm"}, EnumName<NormKind>{NormKind::kRmsNorm, "rmsnorm"}};
+  return std::array{EnumName<NormKind>{NormKind::kLayerNorm, "layernorm"},
+                    EnumName<NormKind>{NormKind::kRmsNorm, "rmsnorm"}};
 }
 
 /// LayerNorm (weight, bias) or RMSNorm (weight) over the last dimension. x [..., D].

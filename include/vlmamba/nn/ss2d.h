@@ -19,7 +19,8 @@ class Ss2d : public torch::nn::Module {
 
   /// x [I,P,dim] -> merged over directions [I,P,dim] (`mean` divides the sum by K), or with concat every direction's
   /// output [I,P,K,dim].
-  at::Tensor forward(const at::Tensor& x, std::string_view scan, int64_t height, int64_t width, bool mean, bool concat) const;
+  at::Tensor forward(const at::Tensor& x, std::string_view scan, int64_t height, int64_t width, bool mean,
+                     bool concat) const;
 
  private:
   at::Tensor finish(const at::Tensor& y, const at::Tensor& z) const;

@@ -29,7 +29,8 @@ constexpr auto enum_names(Block) {
 }
 enum class Weights { kShared, kPerDirection };
 constexpr auto enum_names(Weights) {
-  return std::array{EnumName<Weights>{Weights::kShared, "shared"}, EnumName<Weights>{Weights::kPerDirection, "per_direction"}};
+  return std::array{EnumName<Weights>{Weights::kShared, "shared"},
+                    EnumName<Weights>{Weights::kPerDirection, "per_direction"}};
 }
 
 /// The vision selective scan: what the paper fixes (the scans) and what it leaves open (docs/paper_gaps.md).
@@ -49,7 +50,8 @@ struct VssConfig {
     f("scan", scan, "orders in which the patches are scanned; none: the scan gives its input");
     f("merge", merge, "how the directions are merged; concat: Linear(K * width -> width)");
     f("block", block, "mamba: a Mamba layer over the sequences (the paper's words); ss2d: VMamba's first block");
-    f("weights", weights, "one set of scan parameters for all directions, or one each (in_proj and out_proj are shared)");
+    f("weights", weights,
+      "one set of scan parameters for all directions, or one each (in_proj and out_proj are shared)");
     f("norm", norm, "the norm of the connector");
     f("width", width, "channels of the scan; 0: the encoder's (vss_mlp) or the language model's (vss_l2)", Range{0});
     f("d_state", d_state, "states per channel", Range{1});

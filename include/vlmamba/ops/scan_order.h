@@ -7,7 +7,8 @@
 namespace vlmamba::ops {
 
 /// The directions of a scan, in VMamba's numbering: 0 row-major, 1 column-major, 2 = 0 reversed, 3 = 1 reversed.
-/// `forward` = {0}, `bidirectional` = {0, 2} (the paper's BSM), `cross` = {0, 1, 2, 3} (CSM). Throws c10::Error otherwise.
+/// `forward` = {0}, `bidirectional` = {0, 2} (the paper's BSM), `cross` = {0, 1, 2, 3} (CSM). Throws c10::Error
+/// otherwise.
 const std::vector<int>& scan_directions(std::string_view scan);
 
 /// For each direction and step the pixel (row * width + column) that is read: K * height * width numbers.

@@ -12,8 +12,8 @@ namespace vlmamba::ops {
 ///
 /// u, delta, z, y [B,L,D] · A [D,N] · B, C [B,L,G,N] (D % G == 0) · D, delta_bias [D] · initial_state and final_state
 /// [B,D,N] · seq_idx [B,L] int32: each run of equal ids >= 0 starts anew, -1 is padding (y = 0, never read).
-/// u, delta, B, C, z share one of fp32, bf16, fp16, fp64; the rest may be fp32. Arithmetic and states are fp32 (fp64 for
-/// fp64); y is rounded once. Differentiable once, through both states too. Throws c10::Error that reads
+/// u, delta, B, C, z share one of fp32, bf16, fp16, fp64; the rest may be fp32. Arithmetic and states are fp32 (fp64
+/// for fp64); y is rounded once. Differentiable once, through both states too. Throws c10::Error that reads
 /// `[selective_scan] argument: expected ..., got ...`. Dispatched as `vlmamba::selective_scan`.
 std::tuple<at::Tensor, at::Tensor> selective_scan(
     const at::Tensor& u, const at::Tensor& delta, const at::Tensor& A, const at::Tensor& B, const at::Tensor& C,

@@ -37,7 +37,8 @@ struct OptimizerConfig {
   template <typename F>
   void visit(F& f) {
     f("lr", lr, "peak learning rate", Range{0});
-    f("weight_decay", weight_decay, "decay per step and learning rate; never of norms, biases, A_log, D, dt_proj.bias", Range{0});
+    f("weight_decay", weight_decay, "decay per step and learning rate; never of norms, biases, A_log, D, dt_proj.bias",
+      Range{0});
     f("beta1", beta1, "decay of the mean of the gradients", Range{0, 1});
     f("beta2", beta2, "decay of the mean of their squares", Range{0, 1});
     f("eps", eps, "added to the root of that mean", Range{0});
@@ -48,7 +49,8 @@ struct OptimizerConfig {
 
 enum class ScheduleKind { kCosine, kLinear, kConstant };
 constexpr auto enum_names(ScheduleKind) {
-  return std::array{EnumName<ScheduleKind>{ScheduleKind::kCosine, "cosine"}, EnumName<ScheduleKind>{ScheduleKind::kLinear, "linear"},
+  return std::array{EnumName<ScheduleKind>{ScheduleKind::kCosine, "cosine"},
+                    EnumName<ScheduleKind>{ScheduleKind::kLinear, "linear"},
                     EnumName<ScheduleKind>{ScheduleKind::kConstant, "constant"}};
 }
 
@@ -87,7 +89,8 @@ struct DataConfig {
   template <typename F>
   void visit(F& f) {
     f("sets", sets, "record files; all their records are mixed");
-    f("validation_records", validation_records, "records of each set that are never trained on, for the validation loss", Range{0});
+    f("validation_records", validation_records,
+      "records of each set that are never trained on, for the validation loss", Range{0});
   }
 };
 

@@ -23,8 +23,8 @@ struct StageData {
   std::vector<std::string> set_names;
 };
 
-/// Reads the sets of a stage and holds back validation_records of each, chosen by `seed`. `reader.image_roots` must follow
-/// the sets. Throws Error (data).
+/// Reads the sets of a stage and holds back validation_records of each, chosen by `seed`. `reader.image_roots` must
+/// follow the sets. Throws Error (data).
 StageData read_stage_data(const DataConfig& config, ExampleReader reader, uint64_t seed);
 
 /// What a stage must remember beside weights and moments. Everything random follows from seed and step.
@@ -34,7 +34,8 @@ struct TrainState {
 
 enum class StageEnd { kFinished, kStopped };
 
-/// Trains one stage of a model: frozen parts, accumulated token-exact loss, clipping, AdamW, schedule, logs, checkpoints.
+/// Trains one stage of a model: frozen parts, accumulated token-exact loss, clipping, AdamW, schedule, logs,
+/// checkpoints.
 class Trainer {
  public:
   struct Setup {

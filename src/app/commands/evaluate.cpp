@@ -30,7 +30,8 @@ io::Json provenance(const LoadedModel& loaded, const EvalConfig& eval) {
 
 ExitCode evaluate(const Options& options, const Extensions& extensions) {
   const bool own_config = !options.config.empty();
-  const LoadedModel loaded = load_checkpoint(options.checkpoint, extensions, own_config ? std::vector<std::string>{} : options.overrides);
+  const LoadedModel loaded =
+      load_checkpoint(options.checkpoint, extensions, own_config ? std::vector<std::string>{} : options.overrides);
   const EvalConfig eval = own_config ? read_run_config(options.config, options.overrides).eval : loaded.config.eval;
   if (eval.tasks.empty()) throw Error(ExitCode::kUsage, "eval.tasks", "expected at least one task, got none");
   const std::string place = loaded.place.stage + "_step_" + std::to_string(loaded.place.step);
@@ -47,10 +48,15 @@ ExitCode evaluate(const Options& options, const Extensions& extensions) {
 
 Command add_evaluate(CLI::App& app, const Extensions& extensions) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("evaluate", "Ask a checkpoint the questions of its evaluation tasks, and score");
-  command->add_option("--checkpoint", options->checkpoint, "a run (its newest checkpoint) or a step folder")->required();
-  command->add_option("--config", options->config, "takes the section eval from this run config, not from the checkpoint's");
-  command->add_option("--set", options->overrides, "replaces a value of the config: key.path=value, e.g. eval.batch=8")->expected(1)->take_all();
+  CLI::App* command =
+      app.add_subcommand("evaluate", "Ask a checkpoint the questions of its evaluation tasks, and score");
+  command->add_option("--checkpoint", options->checkpoint, "a run (its newest checkpoint) or a step folder")
+      ->required();
+  command->add_option("--config", options->config,
+                      "takes the section eval from this run config, not from the checkpoint's");
+  command->add_option("--set", options->overrides, "replaces a value of the config: key.path=value, e.g. eval.batch=8")
+      ->expected(1)
+      ->take_all();
   command->add_option("--output", options->output, "folder for answers and results; default RUN/eval/STAGE_step_N");
   return {command, [options, &extensions] { return evaluate(*options, extensions); }};
 }

@@ -25,8 +25,11 @@ constexpr int kShownColumns = 48;
 void show(const std::string& path) {
   const io::Image original = io::read_image(path);
   const int width = std::min(kShownColumns, original.width);
-  const io::Image image = resize_bicubic(original, width, std::max(2, original.height * width / original.width / 2 * 2));
-  const auto pixel = [&](int y, int x) { return image.rgb.data() + 3 * (static_cast<size_t>(y) * static_cast<size_t>(width) + static_cast<size_t>(x)); };
+  const io::Image image =
+      resize_bicubic(original, width, std::max(2, original.height * width / original.width / 2 * 2));
+  const auto pixel = [&](int y, int x) {
+    return image.rgb.data() + 3 * (static_cast<size_t>(y) * static_cast<size_t>(width) + static_cast<size_t>(x));
+  };
   const bool colours = ::isatty(STDOUT_FILENO) != 0;
   for (int y = 0; y + 1 < image.height; y += 2) {
     for (int x = 0; x < width; ++x) {
@@ -58,11 +61,13 @@ void check_ids(const std::vector<int64_t>& ids, int64_t vocab_size, size_t pictu
   for (const int64_t id : ids) {
     places += id == kImageToken ? 1 : 0;
     if (id != kImageToken && (id < 0 || id >= vocab_size))
-      throw Error(ExitCode::kUsage, "--prompt-ids", "expected ids of 0 to " + std::to_string(vocab_size - 1) + ", got " + std::to_string(id));
+      throw Error(ExitCode::kUsage, "--prompt-ids",
+                  "expected ids of 0 to " + std::to_string(vocab_size - 1) + ", got " + std::to_string(id));
   }
   if (places != pictures)
-    throw Error(ExitCode::kUsage, "--prompt-ids",
-                "expected " + std::to_string(pictures) + " times -200, once for each --image, got " + std::to_string(places));
+    throw Error(
+        ExitCode::kUsage, "--prompt-ids",
+        "expected " + std::to_string(pictures) + " times -200, once for each --image, got " + std::to_string(places));
 }
 
 ExitCode generate(const Options& options, const Extensions& extensions) {
@@ -94,19 +99,26 @@ ExitCode generate(const Options& options, const Extensions& extensions) {
 Command add_generate(CLI::App& app, const Extensions& extensions) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("generate", "Answer one prompt, with or without pictures");
-  command->add_option("--checkpoint", options->checkpoint, "a run (its newest checkpoint) or a step folder")->required();
+  command->add_option("--checkpoint", options->checkpoint, "a run (its newest checkpoint) or a step folder")
+      ->required();
   command->add_option("--image", options->images, "a picture; may be given several times")->expected(1)->take_all();
-  auto* prompt = command->add_option("--prompt", options->prompt, "the question; <image> places a picture, else it stands first");
-  auto* ids = command->add_option("--prompt-ids", options->prompt_ids, "the whole prompt as ids joined by commas, -200 for a picture");
+  auto* prompt =
+      command->add_option("--prompt", options->prompt, "the question; <image> places a picture, else it stands first");
+  auto* ids = command->add_option("--prompt-ids", options->prompt_ids,
+                                  "the whole prompt as ids joined by commas, -200 for a picture");
   prompt->excludes(ids);
   command->add_option("--max-new-tokens", options->sampling.max_new_tokens, "tokens after which the answer is cut")
-      ->check(CLI::PositiveNumber)->capture_default_str();
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   command->add_option("--temperature", options->sampling.temperature, "0: the most probable token")
-      ->check(CLI::NonNegativeNumber)->capture_default_str();
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   command->add_option("--top-p", options->sampling.top_p, "draws among tokens of this probability together")
-      ->check(CLI::Range(0.0, 1.0))->capture_default_str();
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
   command->add_option("--top-k", options->sampling.top_k, "draws among so many tokens; 0: all")
-      ->check(CLI::NonNegativeNumber)->capture_default_str();
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   command->add_option("--seed", options->seed, "seed of the draws")->capture_default_str();
   command->add_flag("--show", options->show, "draw the pictures in the terminal");
   command->add_flag("--print-ids", options->print_ids, "print the new ids, not the text");

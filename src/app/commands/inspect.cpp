@@ -19,12 +19,6 @@ struct Options {
   bool tensors = false;
 };
 
-std::string shape_text(const std::vector<int64_t>& shape) {
-  std::string text = "[";
-  for (size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
-  return text + "]";
-}
-
 int64_t elements(const io::TensorInfo& tensor) {
   int64_t count = 1;
   for (const int64_t size : tensor.shape) count *= size;
@@ -41,7 +35,8 @@ void print_weights(const std::string& path, bool each) {
     auto& [count, total] = parts[{tensor.name.substr(0, tensor.name.find('.')), tensor.dtype}];
     ++count;
     total += elements(tensor);
-    if (each) std::printf("  %-64s %-5s %s\n", tensor.name.c_str(), tensor.dtype.c_str(), shape_text(tensor.shape).c_str());
+    if (each)
+      std::printf("  %-64s %-5s %s\n", tensor.name.c_str(), tensor.dtype.c_str(), io::shape_text(tensor.shape).c_str());
   }
   for (const auto& [part, sums] : parts)
     std::printf("  %-24s %-5s %5zu tensors %14lld parameters\n", part.first.c_str(), part.second.c_str(), sums.first,
@@ -50,15 +45,21 @@ void print_weights(const std::string& path, bool each) {
 
 void print_model(const RunConfig& config) {
   const auto& model = config.model;
-  std::printf("  vision encoder  %s, %lld px, patch %lld, width %lld, %lld layers, features of layer %lld\n",
-              std::string(enum_name(model.vision_encoder.kind)).c_str(), static_cast<long long>(model.vision_encoder.image_size),
-              static_cast<long long>(model.vision_encoder.patch_size), static_cast<long long>(model.vision_encoder.hidden_size),
-              static_cast<long long>(model.vision_encoder.num_layers), static_cast<long long>(model.vision_encoder.feature_layer));
+  std::printf(
+      "  vision encoder  %s, %lld px, patch %lld, width %lld, %lld layers, features of layer %lld\n",
+      std::string(enum_name(model.vision_encoder.kind)).c_str(),
+      static_cast<long long>(model.vision_encoder.image_size), static_cast<long long>(model.vision_encoder.patch_size),
+      static_cast<long long>(model.vision_encoder.hidden_size), static_cast<long long>(model.vision_encoder.num_layers),
+      static_cast<long long>(model.vision_encoder.feature_layer));
   std::printf("  connector       %s, scan %s, merge %s, block %s, weights %s\n", model.connector.kind.c_str(),
-              std::string(enum_name(model.connector.vss.scan)).c_str(), std::string(enum_name(model.connector.vss.merge)).c_str(),
-              std::string(enum_name(model.connector.vss.block)).c_str(), std::string(enum_name(model.connector.vss.weights)).c_str());
-  std::printf("  language model  %s, width %lld, %lld layers, %lld ids\n", std::string(enum_name(model.language_model.kind)).c_str(),
-              static_cast<long long>(model.language_model.hidden_size), static_cast<long long>(model.language_model.num_layers),
+              std::string(enum_name(model.connector.vss.scan)).c_str(),
+              std::string(enum_name(model.connector.vss.merge)).c_str(),
+              std::string(enum_name(model.connector.vss.block)).c_str(),
+              std::string(enum_name(model.connector.vss.weights)).c_str());
+  std::printf("  language model  %s, width %lld, %lld layers, %lld ids\n",
+              std::string(enum_name(model.language_model.kind)).c_str(),
+              static_cast<long long>(model.language_model.hidden_size),
+              static_cast<long long>(model.language_model.num_layers),
               static_cast<long long>(model.language_model.vocab_size));
 }
 

@@ -14,8 +14,10 @@ std::string escaped(const std::string& text) {
 }
 
 ExitCode print_reference() {
-  std::printf("# All keys of a run config\n\nMade by `vlmamba reference`. A config is JSON with `//` comments; every key has a default, "
-              "and unknown keys are errors.\n\n| key | type | default | what it is |\n|---|---|---|---|\n");
+  std::printf(
+      "# All keys of a run config\n\nMade by `vlmamba reference`. A config is JSON with `//` comments; every key has a "
+      "default, "
+      "and unknown keys are errors.\n\n| key | type | default | what it is |\n|---|---|---|---|\n");
   for (const auto& key : io::config_reference<RunConfig>())
     std::printf("| `%s` | %s | %s | %s |\n", key.path.c_str(), escaped(key.type).c_str(),
                 key.fallback.empty() ? "" : ("`" + escaped(key.fallback) + "`").c_str(), escaped(key.help).c_str());

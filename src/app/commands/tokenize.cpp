@@ -18,7 +18,8 @@ struct Options {
 std::vector<int64_t> ids_of(const Json& json, const std::string& where) {
   std::vector<int64_t> ids;
   for (const Json& id : json.items()) {
-    if (!id.is_integer()) throw Error(ExitCode::kData, where, "expected an array of ids, got " + json.to_string().substr(0, 80));
+    if (!id.is_integer())
+      throw Error(ExitCode::kData, where, "expected an array of ids, got " + json.to_string().substr(0, 80));
     ids.push_back(id.as_integer());
   }
   return ids;
@@ -32,8 +33,9 @@ ExitCode tokenize(const Options& options) {
     const std::string where = "standard input:" + std::to_string(++number);
     const Json json = io::parse_json(line, where, ExitCode::kData);
     if (options.decode ? !json.is_array() : !json.is_string())
-      throw Error(ExitCode::kData, where, std::string("expected ") + (options.decode ? "an array of ids" : "a string") + ", got " +
-                                              std::string(io::kind_name(json.kind())));
+      throw Error(ExitCode::kData, where,
+                  std::string("expected ") + (options.decode ? "an array of ids" : "a string") + ", got " +
+                      std::string(io::kind_name(json.kind())));
     Json out = Json::array();
     if (options.decode)
       out = tokenizer.decode(ids_of(json, where), options.skip_special);
@@ -48,10 +50,12 @@ ExitCode tokenize(const Options& options) {
 
 Command add_tokenize(CLI::App& app, const Extensions&) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("tokenize", "Turn JSON strings into ids, a line each from standard input, or back");
+  CLI::App* command =
+      app.add_subcommand("tokenize", "Turn JSON strings into ids, a line each from standard input, or back");
   command->add_option("--tokenizer", options->tokenizer, "tokenizer.json, or its folder")->required();
   auto* decode = command->add_flag("--decode", options->decode, "turn arrays of ids into strings");
-  command->add_flag("--skip-special", options->skip_special, "leave special tokens out of decoded strings")->needs(decode);
+  command->add_flag("--skip-special", options->skip_special, "leave special tokens out of decoded strings")
+      ->needs(decode);
   return {command, [options] { return tokenize(*options); }};
 }
 

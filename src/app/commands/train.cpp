@@ -61,7 +61,8 @@ class RunLock {
 RunConfig read_config(const Options& options) {
   if (options.resume.empty()) return read_run_config(options.config, options.overrides);
   const std::string path = options.resume + "/config.json";
-  if (!fs::exists(path)) throw Error(ExitCode::kUsage, options.resume, "expected a run (a folder with config.json), got none");
+  if (!fs::exists(path))
+    throw Error(ExitCode::kUsage, options.resume, "expected a run (a folder with config.json), got none");
   RunConfig config = read_run_config(path, {});
   config.output_dir = fs::absolute(options.resume).lexically_normal().string();  // it may have been moved
   return config;
@@ -77,7 +78,8 @@ std::vector<size_t> chosen_stages(const RunConfig& config, const std::string& on
   }
   if (chosen.empty())
     throw Error(ExitCode::kUsage, only.empty() ? "stages" : "--stage",
-                "expected " + (names.empty() ? "a stage to train" : "one of " + names) + ", got " + (only.empty() ? "none" : "\"" + only + "\""));
+                "expected " + (names.empty() ? "a stage to train" : "one of " + names) + ", got " +
+                    (only.empty() ? "none" : "\"" + only + "\""));
   return chosen;
 }
 
@@ -86,14 +88,17 @@ io::CheckpointFolder checkpoints_of(const RunConfig& config, size_t stage) {
 }
 
 std::optional<int64_t> newest(const RunConfig& config, size_t stage) {
-  return checkpoints_of(config, stage).newest([](const std::string& why) { log::warn("passing over a damaged checkpoint: " + why); });
+  return checkpoints_of(config, stage).newest([](const std::string& why) {
+    log::warn("passing over a damaged checkpoint: " + why);
+  });
 }
 
 // Trains the stages of a run that are not finished yet.
 class Run {
  public:
   Run(const RunConfig& config, const Extensions& extensions)
-      : config_(config), tokenizer_(load_tokenizer(config)),
+      : config_(config),
+        tokenizer_(load_tokenizer(config)),
         model_(build_model(config.model, static_cast<uint64_t>(config.seed), extensions.connectors)) {}
 
   ExitCode train(const std::vector<size_t>& chosen) {
@@ -124,11 +129,13 @@ class Run {
     const StageConfig& stage = config_.stages[index];
     const StageData data = load_stage_data(config_, stage, tokenizer_, model_->vision_encoder->num_patches());
     Trainer trainer(*model_, data,
-                    {stage, static_cast<uint64_t>(config_.seed), static_cast<uint32_t>(index), config_.output_dir + "/" + stage.name,
-                     checkpoint_companions(config_, tokenizer_), [] { return stop_signal != 0; }});
+                    {stage, static_cast<uint64_t>(config_.seed), static_cast<uint32_t>(index),
+                     config_.output_dir + "/" + stage.name, checkpoint_companions(config_, tokenizer_),
+                     [] { return stop_signal != 0; }});
     if (const auto step = newest(config_, index)) {
       trainer.restore(*step);
-      log::info("stage " + stage.name + " resumes at step " + std::to_string(*step) + " of " + std::to_string(trainer.total_steps()));
+      log::info("stage " + stage.name + " resumes at step " + std::to_string(*step) + " of " +
+                std::to_string(trainer.total_steps()));
     } else {
       log::info(trainer.summary());
     }
@@ -142,16 +149,19 @@ class Run {
 
 // What would be trained. Needs neither weights nor records.
 ExitCode plan(RunConfig config, const std::vector<size_t>& chosen, const Extensions& extensions) {
-  for (std::string* path : {&config.model.vision_encoder.pretrained, &config.model.connector.pretrained, &config.model.language_model.pretrained})
+  for (std::string* path : {&config.model.vision_encoder.pretrained, &config.model.connector.pretrained,
+                            &config.model.language_model.pretrained})
     if (!fs::exists(*path)) path->clear();
   const auto tokenizer = load_tokenizer(config);
   const auto model = build_model(config.model, static_cast<uint64_t>(config.seed), extensions.connectors);
   for (const size_t i : chosen) {
     StageConfig stage = config.stages[i];
-    const bool there = std::all_of(stage.data.sets.begin(), stage.data.sets.end(), [](const auto& set) { return fs::exists(set.records); });
+    const bool there = std::all_of(stage.data.sets.begin(), stage.data.sets.end(),
+                                   [](const auto& set) { return fs::exists(set.records); });
     if (!there) log::warn("stage " + stage.name + ": the records are not there yet");
-    const StageData data = there ? load_stage_data(config, stage, tokenizer, model->vision_encoder->num_patches())
-                                 : StageData{{tokenizer, config.prompt, ImageProcessor(config.image_processor), {}, 0, 0}, {}, {}, {}};
+    const StageData data =
+        there ? load_stage_data(config, stage, tokenizer, model->vision_encoder->num_patches())
+              : StageData{{tokenizer, config.prompt, ImageProcessor(config.image_processor), {}, 0, 0}, {}, {}, {}};
     std::printf("%s\n", Trainer(*model, data, {stage, 0, 0, config.output_dir, {}, {}}).summary().c_str());
   }
   return ExitCode::kOk;
@@ -162,8 +172,9 @@ ExitCode train(const Options& options, const Extensions& extensions) {
   const auto chosen = chosen_stages(config, options.stage);
   if (options.dry_run) return plan(config, chosen, extensions);
   if (options.resume.empty() && fs::exists(config.output_dir + "/config.json"))
-    throw Error(ExitCode::kUsage, config.output_dir,
-                "expected a folder without a run, got one; continue it with --resume, or name another with --set output_dir=…");
+    throw Error(
+        ExitCode::kUsage, config.output_dir,
+        "expected a folder without a run, got one; continue it with --resume, or name another with --set output_dir=…");
   Run run(config, extensions);  // before anything is written: bad weights leave no run behind
   make_folder(config.output_dir);
   const RunLock lock(config.output_dir);
@@ -182,11 +193,14 @@ Command add_train(CLI::App& app, const Extensions& extensions) {
   CLI::App* command = app.add_subcommand("train", "Train the stages of a run, or continue one");
   auto* config = command->add_option("--config", options->config, "run config, a JSON file with comments");
   auto* resume = command->add_option("--resume", options->resume, "folder of a run that is to be continued");
-  command->add_option("--set", options->overrides, "replaces a value of the config: key.path=value, e.g. stages.align.optimizer.lr=1e-3")
+  command
+      ->add_option("--set", options->overrides,
+                   "replaces a value of the config: key.path=value, e.g. stages.align.optimizer.lr=1e-3")
       ->needs(config)
       ->expected(1)
       ->take_all();
-  command->add_option("--stage", options->stage, "only this stage, from what the one before left, or from the parts' own weights");
+  command->add_option("--stage", options->stage,
+                      "only this stage, from what the one before left, or from the parts' own weights");
   command->add_flag("--dry-run", options->dry_run, "print what would be trained, and stop");
   config->excludes(resume);
   command->callback([command, config, resume] {

@@ -11,12 +11,14 @@ constexpr uint64_t kMaxPixels = 178'956'970;
 
 }  // namespace
 
-void refuse_image(const std::string& where, const std::string& message) { throw Error(ExitCode::kData, where, message); }
+void refuse_image(const std::string& where, const std::string& message) {
+  throw Error(ExitCode::kData, where, message);
+}
 
 Image new_image(uint64_t width, uint64_t height, const std::string& where) {
   if (width == 0 || height == 0 || width > kMaxPixels || height > kMaxPixels / width)
-    refuse_image(where, "expected a picture of 1 to " + std::to_string(kMaxPixels) + " pixels, got " + std::to_string(width) + " x " +
-                            std::to_string(height));
+    refuse_image(where, "expected a picture of 1 to " + std::to_string(kMaxPixels) + " pixels, got " +
+                            std::to_string(width) + " x " + std::to_string(height));
   return {static_cast<int>(width), static_cast<int>(height), std::vector<uint8_t>(width * height * 3)};
 }
 
@@ -27,7 +29,8 @@ Image decode_image(std::string_view bytes, const std::string& where) {
   if (bytes.starts_with("RIFF"sv) && bytes.substr(0, 12).ends_with("WEBP"sv)) return decode_webp(bytes, where);
   if (bytes.starts_with("GIF87a"sv) || bytes.starts_with("GIF89a"sv)) return decode_gif(bytes, where);
   refuse_image(where, bytes.empty() ? "expected a picture, got an empty file"
-                                    : "expected JPEG, PNG, WebP or GIF, got " + std::to_string(bytes.size()) + " bytes of something else");
+                                    : "expected JPEG, PNG, WebP or GIF, got " + std::to_string(bytes.size()) +
+                                          " bytes of something else");
 }
 
 Image read_image(const std::string& path) { return decode_image(read_file(path, ExitCode::kData), path); }

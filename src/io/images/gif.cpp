@@ -52,7 +52,8 @@ bool read_frame(GifFileType* gif, Image& image) {
   if (colors == nullptr || frame.Width <= 0 || frame.Height <= 0) return false;
   if (gif->SColorMap && gif->SBackGroundColor < gif->SColorMap->ColorCount) {
     const GifColorType& c = gif->SColorMap->Colors[0];  // Pillow fills what the frame leaves with index 0
-    for (size_t i = 0; i < image.rgb.size(); i += 3) image.rgb[i] = c.Red, image.rgb[i + 1] = c.Green, image.rgb[i + 2] = c.Blue;
+    for (size_t i = 0; i < image.rgb.size(); i += 3)
+      image.rgb[i] = c.Red, image.rgb[i + 1] = c.Green, image.rgb[i + 2] = c.Blue;
   }
   std::vector<GifPixelType> line(static_cast<size_t>(frame.Width));
   for (const int y : line_order(frame)) {
@@ -61,7 +62,8 @@ bool read_frame(GifFileType* gif, Image& image) {
       const int row = frame.Top + y, column = frame.Left + x, index = line[static_cast<size_t>(x)];
       if (row >= image.height || column >= image.width) continue;
       const GifColorType color = index < colors->ColorCount ? colors->Colors[index] : GifColorType{0, 0, 0};
-      uint8_t* out = image.rgb.data() + 3 * (static_cast<size_t>(row) * static_cast<size_t>(image.width) + static_cast<size_t>(column));
+      uint8_t* out = image.rgb.data() +
+                     3 * (static_cast<size_t>(row) * static_cast<size_t>(image.width) + static_cast<size_t>(column));
       out[0] = color.Red, out[1] = color.Green, out[2] = color.Blue;
     }
   }
@@ -86,7 +88,9 @@ Image decode_gif(std::string_view bytes, const std::string& where) {
     throw;
   }
   if (gif != nullptr) DGifCloseFile(gif, &code);
-  if (!good) refuse_image(where, "expected a whole GIF, got " + std::to_string(bytes.size()) + " bytes that are damaged or end early");
+  if (!good)
+    refuse_image(where,
+                 "expected a whole GIF, got " + std::to_string(bytes.size()) + " bytes that are damaged or end early");
   return image;
 }
 

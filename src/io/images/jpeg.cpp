@@ -1,13 +1,13 @@
 // libjpeg-turbo. Its errors return through longjmp, so that no object with a destructor lives between setjmp and there.
 
-#include <cstddef>
-#include <cstdio>
-
-#include <jpeglib.h>
-
 #include <algorithm>
 #include <csetjmp>
+#include <cstddef>
+#include <cstdio>
 #include <utility>
+
+// Needs what stands above it.
+#include <jpeglib.h>
 
 #include "src/io/images/formats.h"
 
@@ -95,7 +95,8 @@ Image decode_jpeg(std::string_view bytes, const std::string& where) {
   try {
     const bool good = decode(bytes, info, errors, target);
     jpeg_destroy_decompress(&info);
-    if (!good) refuse_image(where, "expected a whole JPEG, got " + std::to_string(bytes.size()) + " bytes: " + errors.message);
+    if (!good)
+      refuse_image(where, "expected a whole JPEG, got " + std::to_string(bytes.size()) + " bytes: " + errors.message);
   } catch (...) {
     jpeg_destroy_decompress(&info);
     throw;

@@ -37,7 +37,7 @@ void on_warning(png_structp, png_const_charp) {}
 struct Target {
   const std::string& where;
   Image image;
-  std::vector<uint8_t> pixels;     // as libpng gives them
+  std::vector<uint8_t> pixels;  // as libpng gives them
   std::vector<png_bytep> rows;
   bool wide_grey;
 };
@@ -50,7 +50,8 @@ void start(png_structp png, png_infop info, Target& target) {
   if (type == PNG_COLOR_TYPE_PALETTE) png_set_palette_to_rgb(png);
   if (depth < 8) png_set_expand_gray_1_2_4_to_8(png);
   if (depth == 16 && !target.wide_grey) png_set_strip_16(png);
-  if ((type & PNG_COLOR_MASK_ALPHA) || type == PNG_COLOR_TYPE_PALETTE) png_set_strip_alpha(png);  // a palette may have some
+  if ((type & PNG_COLOR_MASK_ALPHA) || type == PNG_COLOR_TYPE_PALETTE)
+    png_set_strip_alpha(png);  // a palette may have some
   if (!target.wide_grey && (type == PNG_COLOR_TYPE_GRAY || type == PNG_COLOR_TYPE_GRAY_ALPHA)) png_set_gray_to_rgb(png);
   png_set_interlace_handling(png);
   png_read_update_info(png, info);
@@ -97,7 +98,8 @@ Image decode_png(std::string_view bytes, const std::string& where) {
   }
   for (size_t i = 0; i < target.pixels.size() / 2; ++i) {
     const int value = target.pixels[2 * i] << 8 | target.pixels[2 * i + 1];
-    std::fill_n(target.image.rgb.begin() + static_cast<std::ptrdiff_t>(3 * i), 3, static_cast<uint8_t>(std::min(value, 255)));
+    std::fill_n(target.image.rgb.begin() + static_cast<std::ptrdiff_t>(3 * i), 3,
+                static_cast<uint8_t>(std::min(value, 255)));
   }
   return std::move(target.image);
 }
@@ -109,14 +111,15 @@ void write_png(const std::string& path, const Image& image) {
   png_infop info = png ? png_create_info_struct(png) : nullptr;
   std::vector<png_bytep> rows;
   for (int y = 0; y < image.height; ++y)
-    rows.push_back(const_cast<png_bytep>(image.rgb.data() + static_cast<size_t>(y) * static_cast<size_t>(image.width) * 3));
+    rows.push_back(
+        const_cast<png_bytep>(image.rgb.data() + static_cast<size_t>(y) * static_cast<size_t>(image.width) * 3));
   if (!info || setjmp(png_jmpbuf(png)) != 0) {
     png_destroy_write_struct(&png, &info);
     throw Error(ExitCode::kIo, path, std::string("expected to encode a PNG, got: ") + errors.message);
   }
   png_set_write_fn(png, &bytes, append, flush);
-  png_set_IHDR(png, info, static_cast<uint32_t>(image.width), static_cast<uint32_t>(image.height), 8, PNG_COLOR_TYPE_RGB,
-               PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+  png_set_IHDR(png, info, static_cast<uint32_t>(image.width), static_cast<uint32_t>(image.height), 8,
+               PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
   png_write_info(png, info);
   png_write_image(png, rows.data());
   png_write_end(png, nullptr);

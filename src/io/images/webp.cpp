@@ -7,7 +7,10 @@ namespace vlmamba::io {
 
 Image decode_webp(std::string_view bytes, const std::string& where) {
   const auto* data = reinterpret_cast<const uint8_t*>(bytes.data());
-  const auto refuse = [&] { refuse_image(where, "expected a whole WebP, got " + std::to_string(bytes.size()) + " bytes that are damaged or end early"); };
+  const auto refuse = [&] {
+    refuse_image(where,
+                 "expected a whole WebP, got " + std::to_string(bytes.size()) + " bytes that are damaged or end early");
+  };
   const WebPData whole{data, bytes.size()};
   WebPDemuxer* demuxer = WebPDemux(&whole);
   WebPIterator first;

@@ -19,10 +19,20 @@ constexpr uint64_t kMaxHeader = 100'000'000;
 constexpr uint64_t kMaxElements = uint64_t{1} << 48;
 constexpr size_t kMaxRank = 8;
 constexpr size_t kMaxName = 4096;
-constexpr std::array<std::pair<std::string_view, uint64_t>, 14> kDtypes{{{"BOOL", 1}, {"U8", 1}, {"I8", 1}, {"F8_E4M3", 1},
-                                                                         {"F8_E5M2", 1}, {"U16", 2}, {"I16", 2}, {"F16", 2},
-                                                                         {"BF16", 2}, {"U32", 4}, {"I32", 4}, {"F32", 4},
-                                                                         {"F64", 8}, {"I64", 8}}};
+constexpr std::array<std::pair<std::string_view, uint64_t>, 14> kDtypes{{{"BOOL", 1},
+                                                                         {"U8", 1},
+                                                                         {"I8", 1},
+                                                                         {"F8_E4M3", 1},
+                                                                         {"F8_E5M2", 1},
+                                                                         {"U16", 2},
+                                                                         {"I16", 2},
+                                                                         {"F16", 2},
+                                                                         {"BF16", 2},
+                                                                         {"U32", 4},
+                                                                         {"I32", 4},
+                                                                         {"F32", 4},
+                                                                         {"F64", 8},
+                                                                         {"I64", 8}}};
 
 [[noreturn]] void refuse(const std::string& where, const std::string& message) {
   throw Error(ExitCode::kWeights, where, message);
@@ -47,7 +57,8 @@ uint64_t bytes_of(const std::vector<int64_t>& shape, uint64_t size, const std::s
 
 TensorInfo tensor_info(const std::string& name, const Json& entry, const std::string& path) {
   const std::string where = path + ": " + name.substr(0, 200);
-  if (name.size() > kMaxName) refuse(where, "expected a name of at most 4096 bytes, got " + std::to_string(name.size()));
+  if (name.size() > kMaxName)
+    refuse(where, "expected a name of at most 4096 bytes, got " + std::to_string(name.size()));
   if (!entry.is_object()) refuse(where, "expected an object, got " + std::string(kind_name(entry.kind())));
   for (const auto& [key, value] : entry.members())
     if (key != "dtype" && key != "shape" && key != "data_offsets")
@@ -65,20 +76,20 @@ TensorInfo tensor_info(const std::string& name, const Json& entry, const std::st
   info.end = as_size(offsets.items()[1], where, "data_offsets");
   const uint64_t bytes = bytes_of(info.shape, size, where);
   if (info.end < info.begin || info.end - info.begin != bytes)
-    refuse(where, "data_offsets: expected " + std::to_string(bytes) + " bytes for " + info.dtype + " " + shape.to_string() +
-                      ", got " + offsets.to_string());
+    refuse(where, "data_offsets: expected " + std::to_string(bytes) + " bytes for " + info.dtype + " " +
+                      shape.to_string() + ", got " + offsets.to_string());
   return info;
 }
 
 // No gap, no overlap, and the data ends where the file ends.
 void check_layout(std::vector<TensorInfo> tensors, uint64_t data_size, const std::string& path) {
-  std::sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) {
-    return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
-  });
+  std::sort(tensors.begin(), tensors.end(),
+            [](const auto& a, const auto& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
   uint64_t end = 0;
   for (const auto& tensor : tensors) {
     if (tensor.begin != end)
-      refuse(path + ": " + tensor.name, "expected to begin at byte " + std::to_string(end) + ", got " + std::to_string(tensor.begin));
+      refuse(path + ": " + tensor.name,
+             "expected to begin at byte " + std::to_string(end) + ", got " + std::to_string(tensor.begin));
     end = tensor.end;
   }
   if (end != data_size)
@@ -87,6 +98,12 @@ void check_layout(std::vector<TensorInfo> tensors, uint64_t data_size, const std
 }
 
 }  // namespace
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+  std::string text = "[";
+  for (size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
+  return text + "]";
+}
 
 uint64_t dtype_size(std::string_view dtype) {
   for (const auto& [name, size] : kDtypes)
@@ -97,7 +114,7 @@ uint64_t dtype_size(std::string_view dtype) {
 SafetensorsFile::SafetensorsFile(const std::string& path) : path_(path) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor < 0) refuse(path, "expected a safetensors file, got: " + std::string(std::strerror(errno)));
-  struct stat status{};
+  struct stat status {};
   const bool regular = ::fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode);
   size_ = regular ? static_cast<size_t>(status.st_size) : 0;
   if (size_ >= 8) mapping_ = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, descriptor, 0);
@@ -112,8 +129,8 @@ SafetensorsFile::SafetensorsFile(const std::string& path) : path_(path) {
     uint64_t header = 0;
     std::memcpy(&header, mapping_, sizeof header);
     if (header == 0 || header > kMaxHeader || header > size_ - 8)
-      refuse(path, "expected a header of 1 to " + std::to_string(std::min<uint64_t>(kMaxHeader, size_ - 8)) + " bytes, got " +
-                       std::to_string(header));
+      refuse(path, "expected a header of 1 to " + std::to_string(std::min<uint64_t>(kMaxHeader, size_ - 8)) +
+                       " bytes, got " + std::to_string(header));
     const auto* text = static_cast<const char*>(mapping_) + 8;
     if (*text != '{') refuse(path, "expected the header to begin with {");
     data_ = static_cast<const std::byte*>(mapping_) + 8 + header;

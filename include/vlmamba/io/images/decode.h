@@ -14,9 +14,9 @@ struct Image {
 };
 
 /// Decodes JPEG, PNG, WebP or GIF, told apart by content, to what Pillow's convert("RGB") gives: alpha dropped without
-/// compositing, palettes applied, grey replicated, 16-bit grey clipped to 255, CMYK by Pillow's formula, the first frame
-/// of an animation, EXIF orientation ignored. Throws Error (data) naming `where` for anything damaged or truncated, and
-/// for more than 178,956,970 pixels.
+/// compositing, palettes applied, grey replicated, 16-bit grey clipped to 255, CMYK by Pillow's formula, the first
+/// frame of an animation, EXIF orientation ignored. Throws Error (data) naming `where` for anything damaged or
+/// truncated, and for more than 178,956,970 pixels.
 Image decode_image(std::string_view bytes, const std::string& where);
 Image read_image(const std::string& path);
 

@@ -12,10 +12,13 @@ namespace vlmamba::io {
 /// One tensor of a safetensors file, in C order, little endian.
 struct TensorInfo {
   std::string name;
-  std::string dtype;           ///< as in the file: F32, BF16, I64, …
+  std::string dtype;  ///< as in the file: F32, BF16, I64, …
   std::vector<int64_t> shape;
-  uint64_t begin, end;         ///< bytes, counted from the end of the header
+  uint64_t begin, end;  ///< bytes, counted from the end of the header
 };
+
+/// "[2, 3]": for messages.
+std::string shape_text(const std::vector<int64_t>& shape);
 
 /// Bytes that one element of this dtype takes; 0 for a dtype that is not known.
 uint64_t dtype_size(std::string_view dtype);

@@ -1,0 +1,16 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace vlmamba {
+
+/// Without the white space (of ASCII) around it.
+inline std::string stripped(std::string_view text) {
+  constexpr std::string_view kSpaces = " \t\n\r\f\v";
+  const auto first = text.find_first_not_of(kSpaces);
+  if (first == std::string_view::npos) return "";
+  return std::string(text.substr(first, text.find_last_not_of(kSpaces) - first + 1));
+}
+
+}  // namespace vlmamba
