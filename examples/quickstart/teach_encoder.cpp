@@ -108,7 +108,7 @@ int main(int argc, char** argv) {
   CLI::App app("Teaches the vision encoder of a config to name the digit under every patch");
   std::string digits, config, output;
   uint64_t seed = 1;
-  int64_t steps = 800;
+  int64_t steps = 400;
   app.add_option("--digits", digits, "CSV file of the handwritten digits")->required();
   app.add_option("--config", config, "run config whose model.vision_encoder is taught")->required();
   app.add_option("--output", output, "safetensors file to write")->required();

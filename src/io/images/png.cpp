@@ -104,7 +104,7 @@ Image decode_png(std::string_view bytes, const std::string& where) {
   return std::move(target.image);
 }
 
-void write_png(const std::string& path, const Image& image) {
+std::string encode_png(const Image& image) {
   Reading errors{};
   std::string bytes;
   png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &errors, on_error, on_warning);
@@ -115,7 +115,7 @@ void write_png(const std::string& path, const Image& image) {
         const_cast<png_bytep>(image.rgb.data() + static_cast<size_t>(y) * static_cast<size_t>(image.width) * 3));
   if (!info || setjmp(png_jmpbuf(png)) != 0) {
     png_destroy_write_struct(&png, &info);
-    throw Error(ExitCode::kIo, path, std::string("expected to encode a PNG, got: ") + errors.message);
+    throw Error(ExitCode::kInternal, "PNG", std::string("expected to encode a picture, got: ") + errors.message);
   }
   png_set_write_fn(png, &bytes, append, flush);
   png_set_IHDR(png, info, static_cast<uint32_t>(image.width), static_cast<uint32_t>(image.height), 8,
@@ -124,7 +124,9 @@ void write_png(const std::string& path, const Image& image) {
   png_write_image(png, rows.data());
   png_write_end(png, nullptr);
   png_destroy_write_struct(&png, &info);
-  write_file_atomically(path, bytes);
+  return bytes;
 }
+
+void write_png(const std::string& path, const Image& image) { write_file_atomically(path, encode_png(image)); }
 
 }  // namespace vlmamba::io

@@ -6,6 +6,9 @@
 
 namespace vlmamba::io {
 
+/// The bytes of an RGB PNG.
+std::string encode_png(const Image& image);
+
 /// Writes an RGB PNG, as a whole or not at all. Throws Error (io).
 void write_png(const std::string& path, const Image& image);
 
