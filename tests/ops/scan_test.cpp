@@ -6,6 +6,7 @@
 
 #include "tests/ops/finite_difference.h"
 #include "vlmamba/ops/cross_scan.h"
+#include "vlmamba/ops/reference.h"
 #include "vlmamba/ops/selective_scan.h"
 #include "vlmamba/ops/selective_scan_2d.h"
 #include "vlmamba/ops/selective_state_update.h"
@@ -86,6 +87,28 @@ TEST(SelectiveScan, EqualsTheDefinitionInFp64) {
       EXPECT_LT(largest(y, y0), 1e-12);
       EXPECT_LT(largest(last, last0), 1e-12);
     }
+}
+
+TEST(SelectiveScan, TheReferenceEqualsTheDefinitionAndItsGradients) {
+  at::manual_seed(12);
+  const Scan s(2, 7, 6, 3, 2);
+  const auto [y0, last0] = naive(s, runs());
+  const auto [y, last] =
+      reference::selective_scan(s.u, s.delta, s.A, s.B, s.C, s.D, s.z, s.bias, true, s.initial, runs());
+  EXPECT_LT(largest(y, y0), 1e-12);
+  EXPECT_LT(largest(last, last0), 1e-12);
+  const Tensor weights = at::randn_like(y), last_weights = at::randn_like(last);
+  const auto gradients = [&](const auto& scan) {
+    std::vector<Tensor> leaves;
+    for (const Tensor* x : {&s.u, &s.delta, &s.A, &s.B, &s.C, &s.D, &s.z, &s.bias, &s.initial})
+      leaves.push_back(x->detach().clone().requires_grad_());
+    const auto [out, state] = scan(leaves[0], leaves[1], leaves[2], leaves[3], leaves[4], leaves[5], leaves[6],
+                                   leaves[7], true, leaves[8], runs());
+    return torch::autograd::grad({out, state}, leaves, {weights, last_weights});
+  };
+  const auto expected = gradients([](auto&&... x) { return reference::selective_scan(x...); });
+  const auto got = gradients([](auto&&... x) { return selective_scan(x...); });
+  for (size_t i = 0; i < got.size(); ++i) EXPECT_LT(largest(got[i], expected[i]), 1e-11) << "input " << i;
 }
 
 TEST(SelectiveScan, RoundsNarrowTypesOnce) {
@@ -239,6 +262,22 @@ TEST_P(SelectiveScan2d, InPlaceEqualsPermutedPlainScans) {
       EXPECT_TRUE(at::equal(apart.select(2, k), cross_merge(only, GetParam(), H, W))) << "direction " << k;
     }
   }
+}
+
+TEST_P(SelectiveScan2d, TheReferenceEqualsTheKernel) {
+  at::manual_seed(13);
+  const auto fp64 = at::TensorOptions(at::kDouble);
+  const int64_t H = 3, W = 4, L = H * W, D = 6, N = 3, K = cross_scan(at::zeros({1, L, 1}), GetParam(), H, W).size(1);
+  for (const bool merge : {true, false})
+    for (const bool own_u : {false, true}) {
+      const Tensor u = own_u ? at::randn({2, L, K, D}, fp64) : at::randn({2, L, D}, fp64);
+      const Tensor delta = at::randn({2, L, K, D}, fp64), A = -at::rand({K, D, N}, fp64);
+      const Tensor B = at::randn({2, L, K, 2, N}, fp64), C = at::randn({2, L, K, 2, N}, fp64);
+      const Tensor skip = at::randn({K, D}, fp64), bias = at::randn({K, D}, fp64);
+      EXPECT_LT(largest(selective_scan_2d(u, delta, A, B, C, skip, bias, true, GetParam(), H, W, merge),
+                        reference::selective_scan_2d(u, delta, A, B, C, skip, bias, true, GetParam(), H, W, merge)),
+                1e-12);
+    }
 }
 
 TEST_P(SelectiveScan2d, GradientsEqualFiniteDifferences) {
