@@ -56,18 +56,18 @@ std::vector<int64_t> parse_ids(const std::string& text) {
   return ids;
 }
 
-void check_ids(const std::vector<int64_t>& ids, int64_t vocab_size, size_t pictures) {
+void check_ids(const std::string& option, const std::vector<int64_t>& ids, int64_t vocab_size, size_t pictures) {
   size_t places = 0;
   for (const int64_t id : ids) {
     places += id == kImageToken ? 1 : 0;
     if (id != kImageToken && (id < 0 || id >= vocab_size))
-      throw Error(ExitCode::kUsage, "--prompt-ids",
+      throw Error(ExitCode::kUsage, option,
                   "expected ids of 0 to " + std::to_string(vocab_size - 1) + ", got " + std::to_string(id));
   }
   if (places != pictures)
-    throw Error(
-        ExitCode::kUsage, "--prompt-ids",
-        "expected " + std::to_string(pictures) + " times -200, once for each --image, got " + std::to_string(places));
+    throw Error(ExitCode::kUsage, option,
+                "expected " + std::to_string(pictures) +
+                    " pictures in the text (-200, <image>), one for each --image, got " + std::to_string(places));
 }
 
 ExitCode generate(const Options& options, const Extensions& extensions) {
@@ -79,7 +79,8 @@ ExitCode generate(const Options& options, const Extensions& extensions) {
     if (options.show) show(path);
   }
   const auto prompt = options.prompt_ids.empty() ? responder.prompt_ids(question) : parse_ids(options.prompt_ids);
-  check_ids(prompt, loaded.config.model.language_model.vocab_size, question.pictures.size());
+  check_ids(options.prompt_ids.empty() ? "--prompt" : "--prompt-ids", prompt,
+            loaded.config.model.language_model.vocab_size, question.pictures.size());
   if (prompt.empty()) throw Error(ExitCode::kUsage, "--prompt", "expected at least one token, got none");
   const auto ids = responder.continue_ids({prompt}, {question.pictures}).front();
   if (options.print_ids) {
