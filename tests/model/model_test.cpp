@@ -1,11 +1,9 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "tests/ops/finite_difference.h"
 #include "vlmamba/core/error.h"
 #include "vlmamba/model/vl_mamba.h"
 #include "vlmamba/model/weights.h"
-#include "vlmamba/ops/cross_scan.h"
 
 namespace vlmamba {
 namespace {
@@ -105,76 +103,6 @@ TEST(LanguageModel, PaddedVocabularyIsNeverChosen) {
   const Tensor logits = model->head(at::randn({3, 8}));
   EXPECT_EQ(logits.size(1), 16);
   EXPECT_TRUE(logits.slice(1, 13).eq(-std::numeric_limits<float>::infinity()).all().item<bool>());
-}
-
-TEST(Connector, VssL2IsThePapersFormula) {
-  at::manual_seed(5);
-  ConnectorConfig config;
-  config.vss.d_state = 3;
-  const auto connector = make_connector(config, {6, 4, 2, 3});
-  const Tensor features = at::randn({2, 6, 6});
-  const auto p = connector->named_parameters();
-  const auto linear = [&](const Tensor& x, const std::string& name) {
-    return at::linear(x, p[name + ".weight"], p[name + ".bias"]);
-  };
-  // One Mamba layer on the sequences of both directions, merged in patch order.
-  nn::MambaMixer mamba({4, 3, 4, 2, 0});
-  const c10::AutoGradMode no_grad(false);
-  for (auto& parameter : mamba.named_parameters()) parameter.value().copy_(p["vss.mamba." + parameter.key()]);
-  const Tensor v = linear(features, "linear_in");
-  const Tensor sequences = ops::cross_scan(at::gelu(v), "bidirectional", 2, 3);
-  const Tensor scanned = mamba.forward(sequences.flatten(0, 1)).view(sequences.sizes());
-  const Tensor sum = ops::cross_merge(scanned, "bidirectional", 2, 3) + v;
-  const Tensor expected = linear(at::layer_norm(sum, {4}, p["norm.weight"], p["norm.bias"]), "linear_out");
-  EXPECT_LT(largest(connector->forward(features), expected), 1e-6);
-}
-
-TEST(Connector, UnknownKindNamesTheKnownOnes) {
-  ConnectorConfig config;
-  config.kind = "vss_l3";
-  const std::map<std::string, ConnectorFactory> own{{"mean", nullptr}};
-  try {
-    make_connector(config, {6, 4, 2, 3}, own);
-    FAIL();
-  } catch (const Error& error) {
-    EXPECT_STREQ(error.what(), "[model.connector.kind] expected one of mlp, vss_mlp, vss_l2, mean, got \"vss_l3\"");
-  }
-}
-
-// Every connector, scan, merge, block and kind of weights has the right gradient at its input, in fp64.
-TEST(Connector, EveryChoiceHasTheRightGradient) {
-  at::manual_seed(6);
-  for (const std::string kind : {"mlp", "vss_mlp", "vss_l2"})
-    for (const auto& scan : enum_names(nn::Scan{}))
-      for (const auto& merge : enum_names(nn::Merge{}))
-        for (const auto& block : enum_names(nn::Block{}))
-          for (const auto& weights : enum_names(nn::Weights{})) {
-            ConnectorConfig config;
-            config.kind = kind;
-            config.vss.scan = scan.value, config.vss.merge = merge.value;
-            config.vss.block = block.value, config.vss.weights = weights.value, config.vss.d_state = 2;
-            if (scan.value == nn::Scan::kNone && merge.value == nn::Merge::kConcat) continue;
-            const auto connector = make_connector(config, {6, 8, 2, 2});
-            connector->to(at::kDouble);
-            SCOPED_TRACE(kind + " " + std::string(scan.name) + " " + std::string(merge.name) + " " +
-                         std::string(block.name) + " " + std::string(weights.name));
-            test::expect_gradients_match(
-                [&](const test::Tensors& x) -> test::Tensors { return {connector->forward(x[0])}; },
-                {at::randn({1, 4, 6}, at::kDouble)});
-          }
-}
-
-TEST(Connector, PrintsItsScaleAtInitialisation) {
-  for (const auto& scan : enum_names(nn::Scan{})) {
-    at::manual_seed(7);
-    ConnectorConfig config;
-    config.vss.scan = scan.value;
-    const auto connector = make_connector(config, {96, 128, 6, 6});
-    const double rms = connector->forward(at::randn({4, 36, 96})).square().mean().sqrt().item<double>();
-    std::printf("vss_l2, scan %-13s output RMS %.3f\n", std::string(scan.name).c_str(), rms);
-    EXPECT_GT(rms, 0.05);
-    EXPECT_LT(rms, 5);
-  }
 }
 
 TEST(Weights, RoundTripAndListEveryDifference) {
