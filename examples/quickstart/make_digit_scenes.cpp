@@ -31,7 +31,7 @@ Json turn(const std::string& from, const std::string& text) {
 Json conversation(const Scene& scene, const std::string& prefix, Rng& rng) {
   Json turns = Json::array();
   for (int i = 0; i < kQuestions; ++i) {
-    const auto question = quickstart::ask(scene, rng, /*whole_scene=*/true);
+    const auto question = quickstart::ask(scene, rng, /*training=*/true);
     turns.push(turn("human", (i == 0 ? prefix : "") + question.text));
     turns.push(turn("gpt", question.answer));
   }
@@ -109,7 +109,7 @@ void make_evaluation(const std::filesystem::path& folder, const std::vector<quic
     const std::string image = "images/" + number(i) + ".png";
     write_picture(folder / image, scene, digits, rng);
     for (int j = 0; j < kQuestions; ++j) {
-      const auto question = quickstart::ask(scene, rng, /*whole_scene=*/false);
+      const auto question = quickstart::ask(scene, rng, /*training=*/false);
       Json line = Json::object();
       line.set("question_id", number(i) + "-" + std::to_string(j));
       line.set("image", image);

@@ -158,8 +158,8 @@ std::vector<uint8_t> draw(const Scene& scene, const std::vector<Digit>& digits, 
   return pixels;
 }
 
-Question ask(const Scene& scene, Rng& rng, bool whole_scene) {
-  switch (rng.below(whole_scene ? 10 : 8)) {
+Question ask(const Scene& scene, Rng& rng, bool training) {
+  switch (rng.below(training ? 12 : 8)) {
     case 8:
       return ask_picture(scene);
     case 9:
@@ -173,8 +173,10 @@ Question ask(const Scene& scene, Rng& rng, bool whole_scene) {
     case 3:
       return ask_exists(scene, rng);
     case 4:
+    case 10:
       return ask_neighbour(scene, rng, /*above=*/false);
     case 5:
+    case 11:
       return ask_neighbour(scene, rng, /*above=*/true);
     case 6:
       return ask_line(scene, rng, /*row=*/true);

@@ -46,8 +46,9 @@ Scene random_scene(vlmamba::Rng& rng);
 std::vector<uint8_t> draw(const Scene& scene, const std::vector<Digit>& digits, vlmamba::Rng& rng);
 
 /// One question of a random kind that the scene answers unambiguously: what, where, count, exists, left of, above, row,
-/// column; with `whole_scene`, which helps in learning, also those about everything at once.
-Question ask(const Scene& scene, vlmamba::Rng& rng, bool whole_scene);
+/// column, all as often. For training also about everything at once, which helps in learning, and twice as often about
+/// neighbours, which need two steps of looking and are learnt last.
+Question ask(const Scene& scene, vlmamba::Rng& rng, bool training);
 
 /// What every cell holds, row by row: the caption.
 Question ask_picture(const Scene& scene);
