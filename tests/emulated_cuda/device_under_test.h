@@ -1,0 +1,88 @@
+#pragma once
+
+#include <ATen/ATen.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <gtest/gtest.h>
+
+#include <optional>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+// Where the CUDA kernels run, so that one set of tests serves both: emulated_device.cpp or gpu_device.cpp is linked.
+
+namespace vlmamba::test {
+
+/// The dispatch key of the kernels: of CUDA, or of the emulation, whose tensors are ordinary ones of the CPU.
+c10::DispatchKey kernel_key();
+bool has_device();
+/// On the device; the same tensor where it is there already.
+at::Tensor to_device(const at::Tensor& tensor);
+
+/// Seeds for set_thread_order: several for the emulation, one for a GPU, which has an order of its own.
+std::vector<uint64_t> thread_orders();
+void set_thread_order(uint64_t seed);
+/// What launchers are told, so that small shapes are split too. A GPU keeps its own number.
+void set_multiprocessors(int count);
+
+inline std::optional<at::Tensor> to_device(const std::optional<at::Tensor>& tensor) {
+  return tensor ? std::optional(to_device(*tensor)) : std::nullopt;
+}
+template <class T>
+requires std::is_arithmetic_v<T> T to_device(T value) { return value; }
+inline c10::string_view to_device(const char* text) { return text; }
+inline c10::SymInt to_device(const c10::SymInt& size) { return size; }
+
+inline at::Tensor to_host(const at::Tensor& tensor) { return tensor.cpu(); }
+template <class... T>
+std::tuple<T...> to_host(const std::tuple<T...>& tensors) {
+  return std::apply([](const auto&... each) { return std::tuple<T...>(to_host(each)...); }, tensors);
+}
+
+/// Calls the device's kernel of an op, past autograd, and brings what it returns to the CPU. A tensor that the op
+/// writes must be on the device already.
+template <class Signature, class... Arguments>
+auto run_kernel(const char* op, const Arguments&... arguments) {
+  const auto handle = c10::Dispatcher::singleton().findSchemaOrThrow(op, "").typed<Signature>();
+  const c10::InferenceMode no_autograd;
+  return std::apply(
+      [&](auto&&... on_device) { return to_host(handle.redispatch(c10::DispatchKeySet(kernel_key()), on_device...)); },
+      std::tuple(to_device(arguments)...));
+}
+
+class KernelTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!has_device()) GTEST_SKIP() << "no CUDA device";
+    at::manual_seed(1);
+  }
+  void TearDown() override { set_thread_order(0), set_multiprocessors(4); }
+};
+
+/// The largest error that kernels may make in a number of about one, by type; sums over many may make more.
+inline double tolerance(at::ScalarType type) {
+  switch (type) {
+    case at::kDouble:
+      return 1e-12;
+    case at::kFloat:
+      return 4e-6;
+    case at::kHalf:
+      return 1.0 / 1024;
+    default:
+      return 1.0 / 128;
+  }
+}
+
+/// Holds `actual` against `expected` (fp64), relative to the larger of 1, each number and, for sums, `scale`.
+inline void expect_close(const at::Tensor& actual, const at::Tensor& expected, double tolerance, const char* what,
+                         double scale = 1) {
+  ASSERT_EQ(actual.sizes(), expected.sizes()) << what;
+  if (actual.numel() == 0) return;
+  const at::Tensor wanted = expected.detach().to(at::kDouble);
+  const at::Tensor error = (actual.to(at::kDouble) - wanted).abs() / wanted.abs().clamp_min(scale);
+  const double largest = error.max().item<double>();  // NaN if one is
+  EXPECT_LE(largest, tolerance) << what << ", at element " << error.flatten().argmax().item<int64_t>();
+}
+
+}  // namespace vlmamba::test
