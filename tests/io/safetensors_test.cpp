@@ -54,8 +54,19 @@ TEST(Safetensors, EveryBrokenRuleIsNamed) {
       {std::string(8, '\0') + "{}", "expected a header of 1 to 2 bytes, got 0"},
       {std::string(8, '\x7f') + "{}", "expected a header of"},
       {file_of(" {}", ""), "expected the header to begin with {"},
-      {file_of("{} x", ""), "expected end of input"},
-      {file_of("{\"a\":3}", ""), "a] expected an object"},
+      {file_of("{} x", ""), "expected nothing behind the header's object"},
+      {file_of("{\"a\":3}", ""), "a] expected an object, got 3"},
+      {file_of("{\"a\":[]}", ""), "a] expected an object, got an array"},
+      {file_of("{\"a\":{\"b\":{}}}", ""), "got \"b\""},
+      {file_of("{\"a\":{\"shape\":{}}}", ""), "shape: expected an array, got an object"},
+      {file_of("{\"a\":{\"shape\":[[]]}}", ""), "shape: expected a whole number of 0 to 2^48, got an array"},
+      {file_of("{\"a\":{\"shape\":1}}", ""), "shape: expected an array, got 1"},
+      {file_of("{\"a\":{\"dtype\":[]}}", ""), "dtype: expected a string, got an array"},
+      {file_of("{\"a\":null}", ""), "a] expected an object, got null"},
+      {file_of("{\"\xc0\x80\":{}}", ""), "expected JSON in UTF-8"},
+      {file_of("{\"\xed\xa0\x80\":{}}", ""), "expected JSON in UTF-8"},
+      {file_of("{\"\\u0000\":{}}", ""), "expected names without NUL"},
+      {file_of("{\"" + std::string(5000, 'n') + "\":{}}", ""), "expected a name of at most 4096 bytes, got 5000"},
       {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[1]}}", "1234"), "expected the key \"data_offsets\""},
       {file_of("{\"a\":{\"dtype\":\"F31\",\"shape\":[1],\"data_offsets\":[0,4]}}", "1234"),
        "dtype: expected a known one"},
@@ -68,6 +79,22 @@ TEST(Safetensors, EveryBrokenRuleIsNamed) {
        "expected at most 2^51 bytes"},
       {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[0,281474976710656,281474976710656],\"data_offsets\":[0,0]}}", ""),
        "expected at most 2^51 bytes"},
+      {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[281474976710657],\"data_offsets\":[0,4]}}", "1234"),
+       "shape: expected a whole number of 0 to 2^48, got 281474976710657"},
+      {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[\"1\"],\"data_offsets\":[0,4]}}", "1234"),
+       "shape: expected a whole number of 0 to 2^48, got a string"},
+      {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}", "1234"),
+       "expected at most 8 dimensions"},
+      {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4,4]}}", "1234"), "expected two numbers"},
+      {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0]}}", "1234"),
+       "expected two numbers, got 1"},
+      {file_of("{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", "1234"),
+       "expected each key once"},
+      {file_of("{\"__metadata__\":{},\"__metadata__\":{}}", ""), "expected each key once"},
+      {file_of("{\"a\":{\"dtype\":\"C64\",\"shape\":[1],\"data_offsets\":[0,8]}}", "12345678"),
+       "dtype: expected a known one, got \"C64\""},
+      {file_of("[]", ""), "expected the header to begin with {"},
+      {file_of("{", ""), "expected JSON in UTF-8"},
       {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}", "1234"),
        "expected 8 bytes for F32 [2]"},
       {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]}}", "1234"), "data_offsets"},
@@ -90,6 +117,42 @@ TEST(Safetensors, EveryBrokenRuleIsNamed) {
       {file_of("{\"__metadata__\":[]}", ""), "expected an object of strings"}};
   for (const auto& [bytes, expected] : cases)
     EXPECT_NE(message(bytes).find(expected), std::string::npos) << message(bytes);
+}
+
+TEST(Safetensors, AcceptsWhatTheFormatAllows) {
+  const std::string b = "{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}";
+  const std::string a = "{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[4,8]}";
+  const std::string none = "{\"dtype\":\"F16\",\"shape\":[0,3],\"data_offsets\":[4,4]}";  // shares an offset
+  const std::string nan = "\xff\xff\xff\x7f";
+  EXPECT_EQ(message(file_of("{}", "")), "no error");
+  EXPECT_EQ(message(file_of("{}     ", "")), "no error");
+  EXPECT_EQ(message(file_of("{\"a\":" + a + ",\"none\":" + none + ",\"b\":" + b + "}\n\t ", "1234" + nan)), "no error");
+  EXPECT_EQ(message(file_of("{\"__metadata__\":{\"format\":\"pt\"}}", "")), "no error");
+  for (const auto& [dtype, size] : std::vector<std::pair<std::string, int>>{{"BOOL", 1},
+                                                                            {"U8", 1},
+                                                                            {"I8", 1},
+                                                                            {"F8_E4M3", 1},
+                                                                            {"F8_E5M2", 1},
+                                                                            {"U16", 2},
+                                                                            {"I16", 2},
+                                                                            {"F16", 2},
+                                                                            {"BF16", 2},
+                                                                            {"U32", 4},
+                                                                            {"I32", 4},
+                                                                            {"F32", 4},
+                                                                            {"U64", 8},
+                                                                            {"I64", 8},
+                                                                            {"F64", 8}})
+    EXPECT_EQ(message(file_of("{\"a\":{\"dtype\":\"" + dtype + "\",\"shape\":[1],\"data_offsets\":[0," +
+                                  std::to_string(size) + "]}}",
+                              std::string(static_cast<size_t>(size), 'x'))),
+              "no error");
+}
+
+TEST(Safetensors, AHeaderOfManyTinyValuesIsRefusedAtTheFirst) {
+  std::string many = "{\"a\":{\"shape\":[";
+  for (int i = 0; i < 1'000'000; ++i) many += "0,";
+  EXPECT_NE(message(file_of(many + "0]}}", "")).find("expected at most 8 dimensions"), std::string::npos);
 }
 
 TEST(Safetensors, FoldersAndMissingFilesAreRefused) {

@@ -1,54 +1,44 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <map>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "vlmamba/io/mapped_file.h"
+#include "vlmamba/io/weights/tensor_info.h"
+
 namespace vlmamba::io {
 
-/// One tensor of a safetensors file, in C order, little endian.
-struct TensorInfo {
-  std::string name;
-  std::string dtype;  ///< as in the file: F32, BF16, I64, …
-  std::vector<int64_t> shape;
-  uint64_t begin, end;  ///< bytes, counted from the end of the header
+/// What a weight file holds.
+struct WeightTable {
+  std::vector<TensorInfo> tensors;              ///< in the order of the file
+  std::map<std::string, std::string> metadata;  ///< safetensors' __metadata__
 };
 
-/// "[2, 3]": for messages.
-std::string shape_text(const std::vector<int64_t>& shape);
+/// Reads the header of a safetensors file that lies in memory. Everything is checked: header, names, dtypes, shapes,
+/// offsets, no gaps, no overlaps, exact size. Throws Error (weights) that names `where` and the tensor or the byte.
+WeightTable parse_safetensors(std::string_view bytes, const std::string& where);
 
-/// Bytes that one element of this dtype takes; 0 for a dtype that is not known.
-uint64_t dtype_size(std::string_view dtype);
-
-/// A safetensors file in memory-mapped form. Everything is checked before a tensor is offered: header, names, dtypes,
-/// shapes, no gaps, no overlaps, exact file size. Throws Error (weights) naming file and tensor.
+/// A safetensors file, mapped and checked as a whole. Throws Error (weights).
 class SafetensorsFile {
  public:
   explicit SafetensorsFile(const std::string& path);
-  ~SafetensorsFile();
-  SafetensorsFile(const SafetensorsFile&) = delete;
-  SafetensorsFile& operator=(const SafetensorsFile&) = delete;
 
-  const std::string& path() const { return path_; }
-  const std::vector<TensorInfo>& tensors() const { return tensors_; }
+  const std::string& path() const { return file_.path(); }
+  const std::vector<TensorInfo>& tensors() const { return table_.tensors; }
   const TensorInfo* find(std::string_view name) const;
-  const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  const std::map<std::string, std::string>& metadata() const { return table_.metadata; }
   /// The tensor's bytes; not aligned to its dtype.
-  const std::byte* data(const TensorInfo& tensor) const { return data_ + tensor.begin; }
+  const std::byte* data(const TensorInfo& tensor) const {
+    return reinterpret_cast<const std::byte*>(file_.bytes().data()) + tensor.begin;
+  }
 
  private:
-  void parse(std::string_view header, uint64_t data_size);
-
-  std::string path_;
-  void* mapping_ = nullptr;
-  size_t size_ = 0;
-  const std::byte* data_ = nullptr;
-  std::vector<TensorInfo> tensors_;
-  std::map<std::string, size_t> index_;
-  std::map<std::string, std::string> metadata_;
+  MappedFile file_;
+  WeightTable table_;
+  std::map<std::string, size_t, std::less<>> index_;
 };
 
 /// A tensor to write.
