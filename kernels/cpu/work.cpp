@@ -37,4 +37,10 @@ int64_t slices_of(int64_t rows, int64_t blocks) {
   return std::clamp<int64_t>(kTasks / std::max<int64_t>(rows, 1), 1, std::max<int64_t>(blocks, 1));
 }
 
+int64_t parts_of(int64_t items, int64_t numbers_per_item) {
+  constexpr int64_t kNumbersAPart = 16384, kMostParts = 64;
+  const int64_t parts = std::clamp<int64_t>(items * numbers_per_item / kNumbersAPart, 1, kMostParts);
+  return std::min(parts, std::max<int64_t>(items, 1));
+}
+
 }  // namespace vlmamba::cpu

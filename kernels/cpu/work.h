@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/cpu/blocks.h"
+#include "kernels/cpu/storage.h"
 
 // What the CPU kernels share on LibTorch's side.
 
@@ -14,6 +15,20 @@ namespace vlmamba::cpu {
 enum class InstructionSet { kBaseline, kAvx2, kAvx512 };
 /// The best one that this processor and these kernels have.
 InstructionSet instruction_set();
+
+/// The one of a kernel's three forms that this processor runs.
+template <typename Kernel>
+Kernel fastest(Kernel baseline, Kernel avx2, Kernel avx512) {
+  switch (instruction_set()) {
+    case InstructionSet::kAvx512:
+      return avx512;
+    case InstructionSet::kAvx2:
+      return avx2;
+    case InstructionSet::kBaseline:
+      break;
+  }
+  return baseline;
+}
 
 /// What happens at each position of seq_idx [B,L] int32, row by row.
 std::vector<StepKind> step_kinds(const at::Tensor& seq_idx);
@@ -31,6 +46,42 @@ void for_each_slice(int64_t rows, int64_t blocks, int64_t slices, const Work& wo
       work(task / slices, slice, blocks * slice / slices, blocks * (slice + 1) / slices);
     }
   });
+}
+
+/// Pieces that equal items are cut into, by shape alone: few enough that each is worth a thread.
+int64_t parts_of(int64_t items, int64_t numbers_per_item);
+
+/// Calls work(part, first_item, last_item) for every part, on many threads.
+template <typename Work>
+void for_each_part(int64_t items, int64_t parts, const Work& work) {
+  at::parallel_for(0, parts, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t part = begin; part < end; ++part) work(part, items * part / parts, items * (part + 1) / parts);
+  });
+}
+
+/// Calls work(S{}) with the type S of storage.h in which a floating tensor of this type lies in memory.
+template <typename Work>
+void with_storage(at::ScalarType type, const Work& work) {
+  switch (type) {
+    case at::kDouble:
+      return work(double{});
+    case at::kBFloat16:
+      return work(BFloat16{});
+    case at::kHalf:
+      return work(Half{});
+    default:
+      return work(float{});
+  }
+}
+
+/// A contiguous tensor's memory as that type.
+template <typename S>
+const S* stored(const at::Tensor& tensor) {
+  return tensor.defined() ? static_cast<const S*>(tensor.const_data_ptr()) : nullptr;
+}
+template <typename S>
+S* mutable_stored(const at::Tensor& tensor) {
+  return tensor.defined() ? static_cast<S*>(tensor.mutable_data_ptr()) : nullptr;
 }
 
 template <typename T>

@@ -37,4 +37,13 @@ inline at::Tensor empty_gradient(const OptionalTensor& input, const at::Tensor& 
   return input ? empty_gradient(*input) : at::empty_symint({c10::SymInt(0)}, like.options());
 }
 
+/// Tells autograd that an op writes into a tensor, so that it notices if it had saved it.
+inline void count_write(const at::Tensor& tensor) {
+  if (!tensor.is_inference()) tensor.unsafeGetTensorImpl()->bump_version();
+}
+
+/// The Autograd kernel of every backward op: runs it, and makes a second derivative fail with the op's name, however it
+/// is asked for.
+void once_differentiable(const c10::OperatorHandle& op, torch::jit::Stack* stack);
+
 }  // namespace vlmamba::ops

@@ -3,7 +3,6 @@
 #include "vlmamba/ops/causal_conv1d.h"
 
 #include <ATen/ATen.h>
-#include <torch/csrc/autograd/autograd_not_implemented_fallback.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
@@ -18,11 +17,6 @@ namespace {
 using at::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-void check_activation(const char* op, std::string_view activation) {
-  TORCH_CHECK(activation == "none" || activation == "silu", "[", op, "] activation: expected none or silu, got ",
-              std::string(activation));
-}
 
 using ConvSignature = std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, const OptionalTensor&,
                                                  const OptionalTensor&, const OptionalTensor&, c10::string_view);
@@ -125,28 +119,12 @@ std::tuple<Tensor, Tensor, Tensor> conv_2d_backward_meta(const Tensor&, const Te
   return {empty_gradient(x), empty_gradient(weight), empty_gradient(bias, x)};
 }
 
-Tensor update(const Tensor& x, Tensor& state, const Tensor& weight, const OptionalTensor& bias,
-              c10::string_view activation) {
-  constexpr const char* op = "causal_conv1d_update";
-  check_floating(op, "x", x);
-  check_shape(op, "x", x, {kAnySize, kAnySize});
-  check_shape(op, "weight", weight, {x.sym_size(1), kAnySize});
-  check_shape(op, "state", state, {x.sym_size(0), weight.sym_size(1) - 1, x.sym_size(1)});
-  check_like(op, "state", state, x);
-  check_like(op, "weight", weight, x, /*or_float=*/true);
-  if (bias) check_shape(op, "bias", *bias, {x.sym_size(1)}), check_like(op, "bias", *bias, x, true);
-  check_activation(op, activation);
-  for (const Tensor* tensor : {&x, static_cast<const Tensor*>(&state), &weight})
-    TORCH_CHECK(!(at::GradMode::is_enabled() && tensor->requires_grad()), "[", op,
-                "] inputs: expected no gradients (use causal_conv1d for training), got one that requires grad");
-  const Tensor window = at::cat({state, x.unsqueeze(1)}, 1);  // [B,W,D]
-  state.copy_(window.slice(1, 1));
-  Tensor y = (window.to(math_type(x)) * weight.t().to(math_type(x))).sum(1);
-  if (bias) y = y + bias->to(math_type(x));
-  return (activation == "silu" ? at::silu(y) : y).to(x.scalar_type());
-}
-
 }  // namespace
+
+void check_activation(const char* op, std::string_view activation) {
+  TORCH_CHECK(activation == "none" || activation == "silu", "[", op, "] activation: expected none or silu, got ",
+              std::string(activation));
+}
 
 void check_causal_conv1d(const Tensor& x, const Tensor& weight, const OptionalTensor& bias,
                          const OptionalTensor& initial_state, const OptionalTensor& seq_idx,
@@ -164,7 +142,7 @@ void check_causal_conv1d(const Tensor& x, const Tensor& weight, const OptionalTe
     check_shape(op, "initial_state", *initial_state, {b, w - 1, d}), check_like(op, "initial_state", *initial_state, x);
   if (seq_idx) {
     check_shape(op, "seq_idx", *seq_idx, {b, l});
-    TORCH_CHECK(seq_idx->scalar_type() == at::kInt, "[", op, "] seq_idx: expected Int, got ", seq_idx->scalar_type());
+    check_type(op, "seq_idx", *seq_idx, at::kInt, x);
   }
   check_activation(op, activation);
 }
@@ -172,12 +150,11 @@ void check_causal_conv1d(const Tensor& x, const Tensor& weight, const OptionalTe
 void check_causal_conv1d_2d(const Tensor& x, const Tensor& weight, const OptionalTensor& bias, std::string_view scan,
                             const c10::SymInt& height, const c10::SymInt& width, std::string_view activation) {
   constexpr const char* op = "causal_conv1d_2d";
-  const auto k = static_cast<int64_t>(scan_directions(scan).size());
+  const auto k = static_cast<int64_t>(scan_directions(scan, op).size());
   check_floating(op, "x", x);
   check_shape(op, "x", x, {kAnySize, kAnySize, kAnySize});
   const auto l = x.sym_size(1), d = x.sym_size(2);
-  TORCH_CHECK(height > 0 && width > 0 && height * width == l, "[", op, "] height, width: expected a product of ", l,
-              ", got ", height, " x ", width);
+  check_map(op, l, height, width);
   if (weight.dim() == 3)
     check_shape(op, "weight", weight, {k, d, kAnySize});
   else
@@ -203,12 +180,6 @@ Tensor causal_conv1d_2d(const Tensor& x, const Tensor& weight, const OptionalTen
   return op.call(x, weight, bias, scan, height, width, activation);
 }
 
-Tensor causal_conv1d_update(const Tensor& x, Tensor& state, const Tensor& weight, const OptionalTensor& bias,
-                            std::string_view activation) {
-  static const auto op = find_op<decltype(update)>("vlmamba::causal_conv1d_update");
-  return op.call(x, state, weight, bias, activation);
-}
-
 TORCH_LIBRARY_FRAGMENT(vlmamba, m) {
   m.def(
       "causal_conv1d(Tensor x, Tensor weight, Tensor? bias=None, Tensor? initial_state=None, Tensor? seq_idx=None, *, "
@@ -224,16 +195,13 @@ TORCH_LIBRARY_FRAGMENT(vlmamba, m) {
       "causal_conv1d_2d_backward(Tensor dy, Tensor x, Tensor weight, Tensor? bias, str scan, SymInt height, SymInt "
       "width, "
       "str activation) -> (Tensor, Tensor, Tensor)");
-  m.def(
-      "causal_conv1d_update(Tensor x, Tensor(a!) state, Tensor weight, Tensor? bias=None, *, str activation=\"none\") "
-      "-> Tensor");
 }
 
 TORCH_LIBRARY_IMPL(vlmamba, Autograd, m) {
   m.impl("causal_conv1d", conv_autograd);
   m.impl("causal_conv1d_2d", conv_2d_autograd);
-  m.impl("causal_conv1d_backward", torch::autograd::autogradNotImplementedFallback());
-  m.impl("causal_conv1d_2d_backward", torch::autograd::autogradNotImplementedFallback());
+  m.impl("causal_conv1d_backward", torch::CppFunction::makeFromBoxedFunction<&once_differentiable>());
+  m.impl("causal_conv1d_2d_backward", torch::CppFunction::makeFromBoxedFunction<&once_differentiable>());
 }
 
 TORCH_LIBRARY_IMPL(vlmamba, Meta, m) {
@@ -242,7 +210,5 @@ TORCH_LIBRARY_IMPL(vlmamba, Meta, m) {
   m.impl("causal_conv1d_backward", conv_backward_meta);
   m.impl("causal_conv1d_2d_backward", conv_2d_backward_meta);
 }
-
-TORCH_LIBRARY_IMPL(vlmamba, CompositeExplicitAutograd, m) { m.impl("causal_conv1d_update", update); }
 
 }  // namespace vlmamba::ops

@@ -1,13 +1,10 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
-#include <optional>
 #include <string_view>
 
-namespace vlmamba::ops {
+#include "src/ops/check.h"
 
-using OptionalTensor = std::optional<at::Tensor>;
+namespace vlmamba::ops {
 
 /// Throw unless the op takes these tensors; called by every backend and Meta kernel.
 void check_causal_conv1d(const at::Tensor& x, const at::Tensor& weight, const OptionalTensor& bias,
@@ -16,5 +13,8 @@ void check_causal_conv1d(const at::Tensor& x, const at::Tensor& weight, const Op
 void check_causal_conv1d_2d(const at::Tensor& x, const at::Tensor& weight, const OptionalTensor& bias,
                             std::string_view scan, const c10::SymInt& height, const c10::SymInt& width,
                             std::string_view activation);
+void check_causal_conv1d_update(const at::Tensor& x, const at::Tensor& state, const at::Tensor& weight,
+                                const OptionalTensor& bias, std::string_view activation);
+void check_activation(const char* op, std::string_view activation);
 
 }  // namespace vlmamba::ops

@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 
 #include "src/ops/check.h"
-#include "vlmamba/ops/cross_scan.h"
 #include "vlmamba/ops/scan_order.h"
 
 namespace vlmamba::ops::reference {
@@ -38,6 +37,19 @@ Tensor choose(const Tensor& flags, const Tensor& otherwise, const Tensor& tensor
   std::vector<int64_t> shape(static_cast<size_t>(tensor.dim()), 1);
   shape[0] = flags.size(0);
   return at::where(flags.view(shape), otherwise, tensor);
+}
+
+// For each direction the pixels in their order, [K,L] on the device of `like`.
+Tensor order_of(std::string_view scan, int64_t height, int64_t width, const Tensor& like) {
+  const auto order = scan_order(scan, height, width);
+  const auto directions = static_cast<int64_t>(scan_directions(scan).size());
+  return at::tensor(at::ArrayRef<int32_t>(order)).to(at::kLong).view({directions, height * width}).to(like.device());
+}
+
+Tensor inverse_of(const Tensor& order) { return order.argsort(int64_t{0}, /*descending=*/false); }
+
+Tensor normalised(const Tensor& x, const Tensor& weight, double eps) {  // x in the type of the arithmetic
+  return x * at::rsqrt(x.square().mean(-1, /*keepdim=*/true) + eps) * weight.to(x.scalar_type());
 }
 
 }  // namespace
@@ -77,11 +89,10 @@ Tensor selective_scan_2d(const Tensor& u, const Tensor& delta, const Tensor& A, 
                          const OptionalTensor& D, const OptionalTensor& delta_bias, bool delta_softplus,
                          std::string_view scan, int64_t height, int64_t width, bool merge) {
   const auto type = math_type(u);
-  const auto order =
-      cross_scan(at::arange(u.size(1), u.options().dtype(at::kLong)).view({1, -1, 1}), scan, height, width).flatten(2);
+  const Tensor order = order_of(scan, height, width, u);
   std::vector<Tensor> outputs;
   for (int64_t k = 0; k < delta.size(2); ++k) {
-    const Tensor to_sequence = order[0][k], to_pixels = to_sequence.argsort(int64_t{0}, /*descending=*/false);
+    const Tensor to_sequence = order[k], to_pixels = inverse_of(to_sequence);
     const auto own = [&](const Tensor& tensor) { return tensor.select(2, k).to(type).index_select(1, to_sequence); };
     const auto row = [&](const OptionalTensor& tensor) {
       return tensor ? OptionalTensor(tensor->select(0, k).to(type)) : OptionalTensor();
@@ -120,16 +131,55 @@ std::tuple<Tensor, Tensor> causal_conv1d(const Tensor& x, const Tensor& weight, 
 Tensor causal_conv1d_2d(const Tensor& x, const Tensor& weight, const OptionalTensor& bias, std::string_view scan,
                         int64_t height, int64_t width, std::string_view activation) {
   const Tensor sequences = cross_scan(x, scan, height, width);  // [B,K,L,D]
-  const auto order =
-      cross_scan(at::arange(x.size(1), x.options().dtype(at::kLong)).view({1, -1, 1}), scan, height, width).flatten(2);
+  const Tensor order = order_of(scan, height, width, x);
   std::vector<Tensor> outputs;
   for (int64_t k = 0; k < sequences.size(1); ++k) {
     const Tensor own_weight = weight.dim() == 3 ? weight.select(0, k) : weight;
     const OptionalTensor own_bias = bias && bias->dim() == 2 ? bias->select(0, k) : bias;
     const Tensor y = std::get<0>(causal_conv1d(sequences.select(1, k), own_weight, own_bias, {}, {}, activation));
-    outputs.push_back(y.index_select(1, order[0][k].argsort(int64_t{0}, /*descending=*/false)));
+    outputs.push_back(y.index_select(1, inverse_of(order[k])));
   }
   return at::stack(outputs, 2);
+}
+
+Tensor cross_scan(const Tensor& x, std::string_view scan, int64_t height, int64_t width) {
+  const Tensor order = order_of(scan, height, width, x);
+  return x.index_select(1, order.flatten()).view({x.size(0), order.size(0), order.size(1), x.size(2)});
+}
+
+Tensor cross_merge(const Tensor& x, std::string_view scan, int64_t height, int64_t width) {
+  const Tensor order = order_of(scan, height, width, x);
+  Tensor sum = at::zeros({x.size(0), x.size(2), x.size(3)}, x.options().dtype(math_type(x)));
+  for (int64_t k = 0; k < x.size(1); ++k) sum = sum + x.select(1, k).index_select(1, inverse_of(order[k]));
+  return sum.to(x.scalar_type());
+}
+
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
+  return normalised(x.to(math_type(x)), weight, eps).to(x.scalar_type());
+}
+
+std::tuple<Tensor, Tensor> add_rms_norm(const Tensor& x, const Tensor& residual, const Tensor& weight, double eps) {
+  const Tensor sum = x.to(math_type(x)) + residual.to(math_type(x));
+  return {normalised(sum, weight, eps).to(x.scalar_type()), sum};
+}
+
+Tensor selective_state_update(Tensor& state, const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B,
+                              const Tensor& C, const OptionalTensor& D, const OptionalTensor& z,
+                              const OptionalTensor& delta_bias, bool delta_softplus) {
+  const auto as_sequence = [](const OptionalTensor& tensor) {
+    return tensor ? OptionalTensor(tensor->unsqueeze(1)) : OptionalTensor();
+  };
+  auto [y, next] = selective_scan(u.unsqueeze(1), delta.unsqueeze(1), A, B.unsqueeze(1), C.unsqueeze(1), D,
+                                  as_sequence(z), delta_bias, delta_softplus, state);
+  state.copy_(next);
+  return y.squeeze(1);
+}
+
+Tensor causal_conv1d_update(const Tensor& x, Tensor& state, const Tensor& weight, const OptionalTensor& bias,
+                            std::string_view activation) {
+  auto [y, next] = causal_conv1d(x.unsqueeze(1), weight, bias, state, {}, activation);
+  state.copy_(next);
+  return y.squeeze(1);
 }
 
 }  // namespace vlmamba::ops::reference

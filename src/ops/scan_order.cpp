@@ -4,11 +4,11 @@
 
 namespace vlmamba::ops {
 
-const std::vector<int>& scan_directions(std::string_view scan) {
+const std::vector<int>& scan_directions(std::string_view scan, const char* op) {
   static const std::vector<int> forward{0}, bidirectional{0, 2}, cross{0, 1, 2, 3};
   if (scan == "forward") return forward;
   if (scan == "bidirectional") return bidirectional;
-  TORCH_CHECK(scan == "cross", "[scan] scan: expected forward, bidirectional or cross, got ", std::string(scan));
+  TORCH_CHECK(scan == "cross", "[", op, "] scan: expected forward, bidirectional or cross, got ", std::string(scan));
   return cross;
 }
 

@@ -7,7 +7,6 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros_like.h>
-#include <torch/csrc/autograd/autograd_not_implemented_fallback.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
@@ -169,7 +168,7 @@ void check_selective_scan(const Tensor& u, const Tensor& delta, const Tensor& A,
   check_shape(op, "B", B, {b, l, kAnySize, n});
   const auto g = B.sym_size(2);
   check_shape(op, "C", C, {b, l, g, n});
-  TORCH_CHECK(g > 0 && d % g == 0, "[", op, "] B: expected a number of groups that divides ", d, " channels, got ", g);
+  check_groups(op, d, g);
   for (const auto& [name, tensor] : {std::pair("delta", &delta), std::pair("B", &B), std::pair("C", &C)})
     check_like(op, name, *tensor, u);
   check_like(op, "A", A, u, /*or_float=*/true);
@@ -178,12 +177,11 @@ void check_selective_scan(const Tensor& u, const Tensor& delta, const Tensor& A,
   if (delta_bias) check_shape(op, "delta_bias", *delta_bias, {d}), check_like(op, "delta_bias", *delta_bias, u, true);
   if (initial_state) {
     check_shape(op, "initial_state", *initial_state, {b, d, n});
-    TORCH_CHECK(initial_state->scalar_type() == math_type(u), "[", op, "] initial_state: expected ", math_type(u),
-                ", got ", initial_state->scalar_type());
+    check_type(op, "initial_state", *initial_state, math_type(u), u);
   }
   if (seq_idx) {
     check_shape(op, "seq_idx", *seq_idx, {b, l});
-    TORCH_CHECK(seq_idx->scalar_type() == at::kInt, "[", op, "] seq_idx: expected Int, got ", seq_idx->scalar_type());
+    check_type(op, "seq_idx", *seq_idx, at::kInt, u);
   }
 }
 
@@ -191,12 +189,11 @@ void check_selective_scan_2d(const Tensor& u, const Tensor& delta, const Tensor&
                              const OptionalTensor& D, const OptionalTensor& delta_bias, std::string_view scan,
                              const c10::SymInt& height, const c10::SymInt& width) {
   constexpr const char* op = "selective_scan_2d";
-  const auto k = static_cast<int64_t>(scan_directions(scan).size());
+  const auto k = static_cast<int64_t>(scan_directions(scan, op).size());
   check_floating(op, "u", u);
   TORCH_CHECK(u.dim() == 3 || u.dim() == 4, "[", op, "] u: expected [B,L,D] or [B,L,K,D], got ", u.sym_sizes());
   const auto b = u.sym_size(0), l = u.sym_size(1), d = u.sym_size(-1);
-  TORCH_CHECK(height > 0 && width > 0 && height * width == l, "[", op, "] height, width: expected a product of ", l,
-              ", got ", height, " x ", width);
+  check_map(op, l, height, width);
   if (u.dim() == 4) check_shape(op, "u", u, {b, l, k, d});
   check_shape(op, "delta", delta, {b, l, k, d});
   check_shape(op, "A", A, {k, d, kAnySize});
@@ -204,7 +201,7 @@ void check_selective_scan_2d(const Tensor& u, const Tensor& delta, const Tensor&
   check_shape(op, "B", B, {b, l, k, kAnySize, n});
   const auto g = B.sym_size(3);
   check_shape(op, "C", C, {b, l, k, g, n});
-  TORCH_CHECK(g > 0 && d % g == 0, "[", op, "] B: expected a number of groups that divides ", d, " channels, got ", g);
+  check_groups(op, d, g);
   for (const auto& [name, tensor] : {std::pair("delta", &delta), std::pair("B", &B), std::pair("C", &C)})
     check_like(op, name, *tensor, u);
   check_like(op, "A", A, u, /*or_float=*/true);
@@ -250,8 +247,8 @@ TORCH_LIBRARY_FRAGMENT(vlmamba, m) {
 TORCH_LIBRARY_IMPL(vlmamba, Autograd, m) {
   m.impl("selective_scan", scan_autograd);
   m.impl("selective_scan_2d", scan_2d_autograd);
-  m.impl("selective_scan_backward", torch::autograd::autogradNotImplementedFallback());
-  m.impl("selective_scan_2d_backward", torch::autograd::autogradNotImplementedFallback());
+  m.impl("selective_scan_backward", torch::CppFunction::makeFromBoxedFunction<&once_differentiable>());
+  m.impl("selective_scan_2d_backward", torch::CppFunction::makeFromBoxedFunction<&once_differentiable>());
 }
 
 TORCH_LIBRARY_IMPL(vlmamba, Meta, m) {

@@ -1,13 +1,10 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
-#include <optional>
 #include <string_view>
 
-namespace vlmamba::ops {
+#include "src/ops/check.h"
 
-using OptionalTensor = std::optional<at::Tensor>;
+namespace vlmamba::ops {
 
 /// Throw unless the op takes these tensors; called by every backend and Meta kernel.
 void check_selective_scan(const at::Tensor& u, const at::Tensor& delta, const at::Tensor& A, const at::Tensor& B,

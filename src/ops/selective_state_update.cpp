@@ -1,62 +1,75 @@
-// One decoding step, in plain ATen on every device.
+// One decoding step as the dispatcher sees it: schema, checks and shapes. It has no gradient.
 
+#define TORCH_ASSERT_ONLY_METHOD_OPERATORS
 #include "vlmamba/ops/selective_state_update.h"
 
-#include <ATen/ATen.h>
+#include <ATen/core/LegacyTypeDispatch.h>
 #include <torch/library.h>
 
-#include "src/ops/check.h"
+#include "src/ops/autograd.h"
+#include "src/ops/selective_state_update.h"
 
 namespace vlmamba::ops {
 namespace {
 
 using at::Tensor;
-using OptionalTensor = std::optional<Tensor>;
 
-void check(const Tensor& state, const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B,
-           const Tensor& C) {
+Tensor update_autograd(Tensor& state, const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B,
+                       const Tensor& C, const OptionalTensor& D, const OptionalTensor& z,
+                       const OptionalTensor& delta_bias, bool delta_softplus) {
+  const Tensor skip = or_undefined(D), gate = or_undefined(z), bias = or_undefined(delta_bias);
+  check_no_gradients("selective_state_update", "selective_scan",
+                     {{"state", &state},
+                      {"u", &u},
+                      {"delta", &delta},
+                      {"A", &A},
+                      {"B", &B},
+                      {"C", &C},
+                      {"D", &skip},
+                      {"z", &gate},
+                      {"delta_bias", &bias}});
+  count_write(state);
+  const at::AutoDispatchBelowADInplaceOrView below_autograd;
+  return selective_state_update(state, u, delta, A, B, C, D, z, delta_bias, delta_softplus);
+}
+
+Tensor update_meta(Tensor& state, const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B,
+                   const Tensor& C, const OptionalTensor& D, const OptionalTensor& z, const OptionalTensor& delta_bias,
+                   bool /*delta_softplus*/) {
+  check_selective_state_update(state, u, delta, A, B, C, D, z, delta_bias);
+  return empty_gradient(u);
+}
+
+}  // namespace
+
+void check_selective_state_update(const Tensor& state, const Tensor& u, const Tensor& delta, const Tensor& A,
+                                  const Tensor& B, const Tensor& C, const OptionalTensor& D, const OptionalTensor& z,
+                                  const OptionalTensor& delta_bias) {
   constexpr const char* op = "selective_state_update";
+  check_floating(op, "u", u);
   check_shape(op, "u", u, {kAnySize, kAnySize});
   const auto b = u.sym_size(0), d = u.sym_size(1);
   check_shape(op, "A", A, {d, kAnySize});
   const auto n = A.sym_size(1);
   check_shape(op, "state", state, {b, d, n});
+  check_type(op, "state", state, math_type(u), u);
+  check_writable(op, "state", state);
   check_shape(op, "delta", delta, {b, d});
   check_shape(op, "B", B, {b, kAnySize, n});
   check_shape(op, "C", C, {b, B.sym_size(1), n});
-  TORCH_CHECK(B.sym_size(1) > 0 && d % B.sym_size(1) == 0, "[", op, "] B: expected a number of groups that divides ", d,
-              " channels, got ", B.sym_size(1));
-  for (const Tensor* tensor : {&state, &u, &delta, &A, &B, &C})
-    TORCH_CHECK(!(at::GradMode::is_enabled() && tensor->requires_grad()), "[", op,
-                "] inputs: expected no gradients (use selective_scan for training), got one that requires grad");
+  check_groups(op, d, B.sym_size(1));
+  for (const auto& [name, tensor] : {std::pair("delta", &delta), std::pair("B", &B), std::pair("C", &C)})
+    check_like(op, name, *tensor, u);
+  check_like(op, "A", A, u, /*or_float=*/true);
+  if (D) check_shape(op, "D", *D, {d}), check_like(op, "D", *D, u, true);
+  if (z) check_shape(op, "z", *z, {b, d}), check_like(op, "z", *z, u);
+  if (delta_bias) check_shape(op, "delta_bias", *delta_bias, {d}), check_like(op, "delta_bias", *delta_bias, u, true);
 }
-
-Tensor update(Tensor& state, const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C,
-              const OptionalTensor& D, const OptionalTensor& z, const OptionalTensor& delta_bias, bool delta_softplus) {
-  check(state, u, delta, A, B, C);
-  const auto type = math_type(u);
-  Tensor dt = delta.to(type);
-  if (delta_bias) dt = dt + delta_bias->to(type);
-  if (delta_softplus) dt = at::softplus(dt);
-  const Tensor x = u.to(type);
-  const auto per_channel = [&](const Tensor& grouped) {  // [B,G,N] -> [B,D,N]
-    return grouped.to(type).repeat_interleave(u.size(1) / grouped.size(1), 1);
-  };
-  const Tensor next = at::exp(dt.unsqueeze(-1) * A.to(type)) * state.to(type) + (dt * x).unsqueeze(-1) * per_channel(B);
-  state.copy_(next);
-  Tensor y = (next * per_channel(C)).sum(-1);
-  if (D) y = y + D->to(type) * x;
-  if (z) y = y * at::silu(z->to(type));
-  return y.to(u.scalar_type());
-}
-
-}  // namespace
 
 Tensor selective_state_update(Tensor& state, const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B,
                               const Tensor& C, const OptionalTensor& D, const OptionalTensor& z,
                               const OptionalTensor& delta_bias, bool delta_softplus) {
-  static const auto op =
-      c10::Dispatcher::singleton().findSchemaOrThrow("vlmamba::selective_state_update", "").typed<decltype(update)>();
+  static const auto op = find_op<decltype(update_autograd)>("vlmamba::selective_state_update");
   return op.call(state, u, delta, A, B, C, D, z, delta_bias, delta_softplus);
 }
 
@@ -66,6 +79,8 @@ TORCH_LIBRARY_FRAGMENT(vlmamba, m) {
       "Tensor? z=None, Tensor? delta_bias=None, bool delta_softplus=False) -> Tensor");
 }
 
-TORCH_LIBRARY_IMPL(vlmamba, CompositeExplicitAutograd, m) { m.impl("selective_state_update", update); }
+TORCH_LIBRARY_IMPL(vlmamba, Autograd, m) { m.impl("selective_state_update", update_autograd); }
+
+TORCH_LIBRARY_IMPL(vlmamba, Meta, m) { m.impl("selective_state_update", update_meta); }
 
 }  // namespace vlmamba::ops

@@ -30,4 +30,18 @@ std::tuple<at::Tensor, at::Tensor> causal_conv1d(const at::Tensor& x, const at::
 at::Tensor causal_conv1d_2d(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
                             std::string_view scan, int64_t height, int64_t width, std::string_view activation = "none");
 
+at::Tensor cross_scan(const at::Tensor& x, std::string_view scan, int64_t height, int64_t width);
+at::Tensor cross_merge(const at::Tensor& x, std::string_view scan, int64_t height, int64_t width);
+
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps = 1e-5);
+std::tuple<at::Tensor, at::Tensor> add_rms_norm(const at::Tensor& x, const at::Tensor& residual,
+                                                const at::Tensor& weight, double eps = 1e-5);
+
+at::Tensor selective_state_update(at::Tensor& state, const at::Tensor& u, const at::Tensor& delta, const at::Tensor& A,
+                                  const at::Tensor& B, const at::Tensor& C, const std::optional<at::Tensor>& D = {},
+                                  const std::optional<at::Tensor>& z = {},
+                                  const std::optional<at::Tensor>& delta_bias = {}, bool delta_softplus = false);
+at::Tensor causal_conv1d_update(const at::Tensor& x, at::Tensor& state, const at::Tensor& weight,
+                                const std::optional<at::Tensor>& bias = {}, std::string_view activation = "none");
+
 }  // namespace vlmamba::ops::reference
