@@ -22,12 +22,21 @@ Image new_image(uint64_t width, uint64_t height, const std::string& where) {
   return {static_cast<int>(width), static_cast<int>(height), std::vector<uint8_t>(width * height * 3)};
 }
 
-Image decode_image(std::string_view bytes, const std::string& where) {
+std::string_view image_format(std::string_view bytes) {
   using namespace std::string_view_literals;
-  if (bytes.starts_with("\xff\xd8\xff"sv)) return decode_jpeg(bytes, where);
-  if (bytes.starts_with("\x89PNG\r\n\x1a\n"sv)) return decode_png(bytes, where);
-  if (bytes.starts_with("RIFF"sv) && bytes.substr(0, 12).ends_with("WEBP"sv)) return decode_webp(bytes, where);
-  if (bytes.starts_with("GIF87a"sv) || bytes.starts_with("GIF89a"sv)) return decode_gif(bytes, where);
+  if (bytes.starts_with("\xff\xd8\xff"sv)) return "JPEG";
+  if (bytes.starts_with("\x89PNG\r\n\x1a\n"sv)) return "PNG";
+  if (bytes.starts_with("RIFF"sv) && bytes.substr(0, 12).ends_with("WEBP"sv)) return "WEBP";
+  if (bytes.starts_with("GIF87a"sv) || bytes.starts_with("GIF89a"sv)) return "GIF";
+  return {};
+}
+
+Image decode_image(std::string_view bytes, const std::string& where) {
+  const auto format = image_format(bytes);
+  if (format == "JPEG") return decode_jpeg(bytes, where);
+  if (format == "PNG") return decode_png(bytes, where);
+  if (format == "WEBP") return decode_webp(bytes, where);
+  if (format == "GIF") return decode_gif(bytes, where);
   refuse_image(where, bytes.empty() ? "expected a picture, got an empty file"
                                     : "expected JPEG, PNG, WebP or GIF, got " + std::to_string(bytes.size()) +
                                           " bytes of something else");

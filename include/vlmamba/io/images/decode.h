@@ -13,6 +13,9 @@ struct Image {
   std::vector<uint8_t> rgb;
 };
 
+/// JPEG, PNG, WEBP or GIF by the first bytes; empty for anything else.
+std::string_view image_format(std::string_view bytes);
+
 /// Decodes JPEG, PNG, WebP or GIF, told apart by content, to what Pillow's convert("RGB") gives: alpha dropped without
 /// compositing, palettes applied, grey replicated, 16-bit grey clipped to 255, CMYK by Pillow's formula, the first
 /// frame of an animation, EXIF orientation ignored. Throws Error (data) naming `where` for anything damaged or
