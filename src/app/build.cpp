@@ -24,6 +24,7 @@ void check_vocabulary(const Tokenizer& tokenizer, const std::string& path, int64
 
 Tokenizer load_tokenizer(const RunConfig& config) {
   auto tokenizer = Tokenizer::load(config.tokenizer);
+  tokenizer.end_of_text_id();  // answers end with it
   check_vocabulary(tokenizer, config.tokenizer, config.model.language_model.vocab_size);
   return tokenizer;
 }
