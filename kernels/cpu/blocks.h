@@ -17,15 +17,15 @@ struct Block {
   int64_t channel, width, group;
 };
 
-// A group's channels in blocks of kLanes, so that no block has two groups.
-constexpr int64_t blocks_per_group(int64_t channels, int64_t groups) {
-  return (channels / groups + kLanes - 1) / kLanes;
+// A group's channels in blocks of `lanes`, so that no block has two groups.
+constexpr int64_t blocks_per_group(int64_t channels, int64_t groups, int64_t lanes = kLanes) {
+  return (channels / groups + lanes - 1) / lanes;
 }
 
-constexpr Block block_at(int64_t channels, int64_t groups, int64_t index) {
-  const int64_t size = channels / groups, per_group = blocks_per_group(channels, groups);
-  const int64_t group = index / per_group, first = index % per_group * kLanes;
-  return {group * size + first, size - first < kLanes ? size - first : kLanes, group};
+constexpr Block block_at(int64_t channels, int64_t groups, int64_t index, int64_t lanes = kLanes) {
+  const int64_t size = channels / groups, per_group = blocks_per_group(channels, groups, lanes);
+  const int64_t group = index / per_group, first = index % per_group * lanes;
+  return {group * size + first, size - first < lanes ? size - first : lanes, group};
 }
 
 }  // namespace vlmamba::cpu

@@ -2,10 +2,8 @@
 // The work is divided by shape alone, so that results do not depend on the number of threads.
 
 #define TORCH_ASSERT_ONLY_METHOD_OPERATORS
-#include <ATen/Dispatch.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros.h>
 #include <torch/library.h>
 
@@ -27,34 +25,66 @@ using ops::OptionalTensor;
 
 template <typename T>
 ScanKernels<T> kernels() {
-  switch (instruction_set()) {
-    case InstructionSet::kAvx512:
-      return avx512::scan_kernels<T>();
-    case InstructionSet::kAvx2:
-      return avx2::scan_kernels<T>();
-    case InstructionSet::kBaseline:
-      break;
-  }
-  return baseline::scan_kernels<T>();
+  return fastest(baseline::scan_kernels<T>(), avx2::scan_kernels<T>(), avx512::scan_kernels<T>());
 }
 
-// All tensors of a scan in the type of its arithmetic, contiguous. Undefined where not given.
+// Lanes need channels, or states, side by side; all other strides are taken as they are.
+Tensor readable(const Tensor& tensor) {
+  return tensor.size(-1) == 1 || tensor.stride(-1) == 1 ? tensor : tensor.contiguous();
+}
+Tensor readable(const OptionalTensor& tensor) { return tensor ? readable(*tensor) : Tensor(); }
+
+// The strides of [B, L, any], [B, L, K, any] or, grouped, [B, L, G, any] and [B, L, K, G, any].
+template <typename T>
+Strided<T> strided(const Tensor& tensor, bool grouped = false) {
+  if (!tensor.defined()) return {};
+  T* data;
+  if constexpr (std::is_const_v<T>)
+    data = static_cast<T*>(tensor.const_data_ptr());
+  else
+    data = static_cast<T*>(tensor.mutable_data_ptr());
+  const int64_t dims = tensor.dim() - (grouped ? 1 : 0);
+  return {data, tensor.stride(0), tensor.stride(1), dims == 4 ? tensor.stride(2) : 0, grouped ? tensor.stride(-2) : 0};
+}
+
+// The tensors of a scan. The small ones are in the type of the arithmetic and contiguous; undefined where not given.
 struct ScanInputs {
-  Tensor u, delta, A, B, C, D, z, delta_bias, initial_state;
+  Tensor u, delta, B, C, z, A, D, delta_bias, initial_state;
   std::vector<int32_t> order;
   std::vector<StepKind> step;
-  int64_t directions = 1;
-  bool delta_softplus = false, merge = true;
+  bool delta_softplus, merge = true;
 
+  ScanInputs(const Tensor& u_in, const Tensor& delta_in, const Tensor& A_in, const Tensor& B_in, const Tensor& C_in,
+             const OptionalTensor& D_in, const OptionalTensor& z_in, const OptionalTensor& bias, bool softplus,
+             const OptionalTensor& initial, std::vector<int32_t> scan_order)
+      : u(readable(u_in)),
+        delta(readable(delta_in)),
+        B(readable(B_in)),
+        C(readable(C_in)),
+        z(readable(z_in)),
+        order(std::move(scan_order)),
+        delta_softplus(softplus) {
+    const auto type = ops::math_type(u);
+    A = ops::in_math_type(A_in, type);
+    D = ops::in_math_type(D_in, type);
+    delta_bias = ops::in_math_type(bias, type);
+    initial_state = ops::in_math_type(initial, type);
+  }
+
+  int64_t rows() const { return u.size(0); }
+  int64_t length() const { return u.size(1); }
+  int64_t directions() const { return delta.dim() == 4 ? delta.size(2) : 1; }
   int64_t channels() const { return u.size(-1); }
   int64_t groups() const { return B.size(-2); }
   int64_t states() const { return A.size(-1); }
+  int64_t blocks(int64_t lanes) const { return blocks_per_group(channels(), groups(), lanes) * groups(); }
+  at::TensorOptions math_options() const { return u.options().dtype(ops::math_type(u)); }
 
   template <typename T>
   ScanProblem<T> problem() const {
-    return {u.size(0),
-            u.size(1),
-            directions,
+    using M = Math<T>;
+    return {length(),
+            directions(),
             channels(),
             states(),
             groups(),
@@ -63,74 +93,82 @@ struct ScanInputs {
             delta_softplus,
             order.data(),
             step.empty() ? nullptr : step.data(),
-            data<T>(u),
-            data<T>(delta),
-            data<T>(A),
-            data<T>(B),
-            data<T>(C),
-            data<T>(D),
-            data<T>(z),
-            data<T>(delta_bias),
-            data<T>(initial_state)};
+            strided<const T>(u),
+            strided<const T>(delta),
+            strided<const T>(B, true),
+            strided<const T>(C, true),
+            strided<const T>(z),
+            data<M>(A),
+            data<M>(D),
+            data<M>(delta_bias),
+            data<M>(initial_state)};
   }
 };
 
 ScanInputs inputs_1d(const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C,
                      const OptionalTensor& D, const OptionalTensor& z, const OptionalTensor& delta_bias,
                      bool delta_softplus, const OptionalTensor& initial_state, const OptionalTensor& seq_idx) {
-  const auto type = ops::math_type(u);
-  ScanInputs in{ops::in_math_type(u, type),
-                ops::in_math_type(delta, type),
-                ops::in_math_type(A, type),
-                ops::in_math_type(B, type),
-                ops::in_math_type(C, type),
-                ops::in_math_type(D, type),
-                ops::in_math_type(z, type),
-                ops::in_math_type(delta_bias, type),
-                ops::in_math_type(initial_state, type),
-                {},
-                {}};
-  in.order = ops::scan_order("forward", 1, u.size(1));
+  ScanInputs in(u, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state,
+                ops::scan_order("forward", 1, u.size(1)));
   if (seq_idx) in.step = step_kinds(*seq_idx);
-  in.delta_softplus = delta_softplus;
   return in;
 }
 
 ScanInputs inputs_2d(const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C,
                      const OptionalTensor& D, const OptionalTensor& delta_bias, bool delta_softplus,
                      c10::string_view scan, int64_t height, int64_t width, bool merge) {
-  const auto type = ops::math_type(u);
-  ScanInputs in{ops::in_math_type(u, type),
-                ops::in_math_type(delta, type),
-                ops::in_math_type(A, type),
-                ops::in_math_type(B, type),
-                ops::in_math_type(C, type),
-                ops::in_math_type(D, type),
-                {},
-                ops::in_math_type(delta_bias, type),
-                {},
-                {},
-                {}};
-  in.order = ops::scan_order(scan, height, width);
-  in.directions = delta.size(2);
-  in.delta_softplus = delta_softplus;
+  ScanInputs in(u, delta, A, B, C, D, {}, delta_bias, delta_softplus, {}, ops::scan_order(scan, height, width));
   in.merge = merge;
   return in;
 }
 
-int64_t blocks_of(const ScanInputs& in) { return blocks_per_group(in.channels(), in.groups()) * in.groups(); }
-int64_t slices_of(const ScanInputs& in) { return cpu::slices_of(in.u.size(0), blocks_of(in)); }
+// How the rows and the blocks are cut into shares of work.
+struct Shares {
+  int64_t rows, blocks, row_parts, slices;
 
-template <typename T>
-void run_forward(const ScanInputs& in, const Tensor& y, const Tensor& final_state) {
-  const auto problem = in.problem<T>();
-  const ScanOutput<T> out{mutable_data<T>(y), mutable_data<T>(final_state)};
-  for_each_slice(in.u.size(0), blocks_of(in), slices_of(in), [&](int64_t row, int64_t, int64_t first, int64_t last) {
-    kernels<T>().forward(problem, out, row, first, last);
+  int64_t count() const { return row_parts * slices; }
+  int64_t row_part(int64_t i) const { return i / slices; }
+  int64_t slice(int64_t i) const { return i % slices; }
+  Share operator[](int64_t i) const {
+    const int64_t r = row_part(i), s = slice(i);
+    return {rows * r / row_parts, rows * (r + 1) / row_parts, blocks * s / slices, blocks * (s + 1) / slices};
+  }
+};
+
+constexpr int64_t kShares = 64;  // enough for many threads, few enough for a share to be worth its start
+
+Shares forward_shares(const ScanInputs& in, int64_t lanes) {
+  const int64_t rows = in.rows(), blocks = in.blocks(lanes), row_parts = std::min(rows, kShares);
+  const int64_t slices = std::min(blocks, kShares / std::max<int64_t>(row_parts, 1));
+  return {rows, blocks, row_parts, std::max<int64_t>(slices, 1)};
+}
+
+// Every slice of channels has its own part of dB and dC, every part of the rows its own of dA: together at most 3/64 of
+// a tensor of all states.
+Shares backward_shares(const ScanInputs& in, int64_t lanes) {
+  const int64_t rows = in.rows(), blocks = in.blocks(lanes), half = kShares / 2;
+  const int64_t row_parts = std::min({rows, half, std::max<int64_t>(rows * in.length() / 64, 1)});
+  const int64_t slices = std::min({blocks, half / std::max<int64_t>(row_parts, 1), in.channels() / 64});
+  return {rows, blocks, row_parts, std::max<int64_t>(slices, 1)};
+}
+
+template <typename Work>
+void for_each_share(const Shares& shares, const Work& work) {
+  at::parallel_for(0, shares.count(), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) work(i);
   });
 }
 
-Tensor empty_like_shape(const Tensor& like) { return at::empty_like(like, at::MemoryFormat::Contiguous); }
+void run_forward(const ScanInputs& in, const Tensor& y, const Tensor& final_state) {
+  with_storage(in.u.scalar_type(), [&](auto type) {
+    using T = decltype(type);
+    const auto lanes = kernels<T>();
+    const auto problem = in.problem<T>();
+    const ScanOutput<T> out{strided<T>(y), mutable_data<Math<T>>(final_state)};
+    const Shares shares = forward_shares(in, lanes.lanes);
+    for_each_share(shares, [&](int64_t i) { lanes.forward(problem, out, shares[i]); });
+  });
+}
 
 std::tuple<Tensor, Tensor> selective_scan(const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B,
                                           const Tensor& C, const OptionalTensor& D, const OptionalTensor& z,
@@ -138,10 +176,10 @@ std::tuple<Tensor, Tensor> selective_scan(const Tensor& u, const Tensor& delta, 
                                           const OptionalTensor& initial_state, const OptionalTensor& seq_idx) {
   ops::check_selective_scan(u, delta, A, B, C, D, z, delta_bias, initial_state, seq_idx);
   const auto in = inputs_1d(u, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, seq_idx);
-  const Tensor y = empty_like_shape(in.u);
-  const Tensor final_state = at::zeros({u.size(0), u.size(2), A.size(1)}, in.u.options());
-  AT_DISPATCH_FLOATING_TYPES(in.u.scalar_type(), "selective_scan", [&] { run_forward<scalar_t>(in, y, final_state); });
-  return {y.to(u.scalar_type()), final_state};
+  const Tensor y = at::empty(u.sizes(), u.options());
+  const Tensor final_state = at::empty({u.size(0), u.size(2), A.size(1)}, in.math_options());
+  run_forward(in, y, final_state);
+  return {y, final_state};
 }
 
 Tensor selective_scan_2d(const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C,
@@ -150,56 +188,74 @@ Tensor selective_scan_2d(const Tensor& u, const Tensor& delta, const Tensor& A, 
   ops::check_selective_scan_2d(u, delta, A, B, C, D, delta_bias, scan, height, width);
   const auto in = inputs_2d(u, delta, A, B, C, D, delta_bias, delta_softplus, scan, height, width, merge);
   const Tensor y =
-      merge ? at::empty({u.size(0), u.size(1), in.channels()}, in.u.options()) : empty_like_shape(in.delta);
-  AT_DISPATCH_FLOATING_TYPES(in.u.scalar_type(), "selective_scan_2d", [&] { run_forward<scalar_t>(in, y, Tensor()); });
-  return y.to(u.scalar_type());
+      merge ? at::empty({u.size(0), u.size(1), in.channels()}, u.options()) : at::empty(delta.sizes(), delta.options());
+  run_forward(in, y, Tensor());
+  return y;
 }
 
-// Gradients in the type of the arithmetic; rows and slices still apart.
+// The gradients of the large tensors in their types, of the small ones in the type of the arithmetic.
 struct Gradients {
   Tensor du, ddelta, dA, dB, dC, dD, dz, dbias, dinitial;
 };
 
+// Where part i of a tensor of parts is.
+template <typename M>
+M* part(const Tensor& parts, int64_t i) {
+  return parts.defined() ? parts.mutable_data_ptr<M>() + i * parts.stride(0) : nullptr;
+}
+template <typename M>
+Strided<M> grouped_part(const Tensor& parts, int64_t i) {
+  const bool directed = parts.dim() == 6;
+  return {part<M>(parts, i), parts.stride(1), parts.stride(2), directed ? parts.stride(3) : 0, parts.stride(-2)};
+}
+
 template <typename T>
-void run_backward(const ScanInputs& in, const Tensor& dy, const Tensor& dfinal, const Gradients& g, int64_t slices) {
+void run_backward(const ScanInputs& in, const ScanKernels<T>& lanes, const Shares& shares, const Tensor& dy,
+                  const Tensor& dfinal, const Gradients& g) {
+  using M = Math<T>;
   const auto problem = in.problem<T>();
-  const ScanGradients<T> pointers{data<T>(dy),
-                                  data<T>(dfinal),
-                                  mutable_data<T>(g.du),
-                                  mutable_data<T>(g.ddelta),
-                                  mutable_data<T>(g.dB),
-                                  mutable_data<T>(g.dC),
-                                  mutable_data<T>(g.dA),
-                                  mutable_data<T>(g.dD),
-                                  mutable_data<T>(g.dbias),
-                                  mutable_data<T>(g.dz),
-                                  mutable_data<T>(g.dinitial)};
-  for_each_slice(in.u.size(0), blocks_of(in), slices, [&](int64_t row, int64_t slice, int64_t first, int64_t last) {
-    kernels<T>().backward(problem, pointers, row, slice, first, last);
+  for_each_share(shares, [&](int64_t i) {
+    const int64_t slice = shares.slice(i), rows = shares.row_part(i);
+    const ScanGradients<T> pointers{strided<const T>(dy),
+                                    data<M>(dfinal),
+                                    strided<T>(g.du),
+                                    strided<T>(g.ddelta),
+                                    strided<T>(g.dz),
+                                    grouped_part<M>(g.dB, slice),
+                                    grouped_part<M>(g.dC, slice),
+                                    part<M>(g.dA, rows),
+                                    part<M>(g.dD, rows),
+                                    part<M>(g.dbias, rows),
+                                    mutable_data<M>(g.dinitial)};
+    lanes.backward(problem, pointers, shares[i]);
   });
 }
 
-Gradients backward(const ScanInputs& in, const Tensor& dy, const Tensor& dfinal) {
-  const int64_t slices = slices_of(in), rows = in.u.size(0), channels = in.channels();
-  std::vector<int64_t> parts(in.B.sizes().begin(), in.B.sizes().end());
-  parts.insert(parts.begin(), slices);
+Tensor added_up(const Tensor& parts) {
+  return !parts.defined() ? parts : parts.size(0) == 1 ? parts.select(0, 0) : parts.sum(0);
+}
+
+Gradients backward(const ScanInputs& in, const Tensor& dy, const OptionalTensor& dfinal) {
+  const auto options = in.math_options();
   Gradients g;
-  g.du = empty_like_shape(in.u);
-  g.ddelta = empty_like_shape(in.delta);
-  g.dA = at::zeros({rows, in.directions, channels, in.states()}, in.u.options());
-  g.dB = at::zeros(parts, in.u.options());
-  g.dC = at::zeros(parts, in.u.options());
-  if (in.D.defined()) g.dD = at::zeros({rows, in.directions, channels}, in.u.options());
-  if (in.delta_bias.defined()) g.dbias = at::zeros({rows, in.directions, channels}, in.u.options());
-  if (in.z.defined()) g.dz = empty_like_shape(in.z);
-  if (in.initial_state.defined()) g.dinitial = at::zeros(in.initial_state.sizes(), in.u.options());
-  AT_DISPATCH_FLOATING_TYPES(in.u.scalar_type(), "selective_scan_backward",
-                             [&] { run_backward<scalar_t>(in, dy, dfinal, g, slices); });
-  g.dA = g.dA.sum(0);
-  g.dB = g.dB.sum(0);
-  g.dC = g.dC.sum(0);
-  if (g.dD.defined()) g.dD = g.dD.sum(0);
-  if (g.dbias.defined()) g.dbias = g.dbias.sum(0);
+  g.du = at::empty(in.u.sizes(), in.u.options());
+  g.ddelta = at::empty(in.delta.sizes(), in.delta.options());
+  if (in.z.defined()) g.dz = at::empty(in.z.sizes(), in.z.options());
+  if (in.initial_state.defined()) g.dinitial = at::empty(in.initial_state.sizes(), options);
+  with_storage(in.u.scalar_type(), [&](auto type) {
+    using T = decltype(type);
+    const auto lanes = kernels<T>();
+    const Shares shares = backward_shares(in, lanes.lanes);
+    std::vector<int64_t> parts(in.B.sizes().begin(), in.B.sizes().end());
+    parts.insert(parts.begin(), shares.slices);
+    g.dB = at::zeros(parts, options);
+    g.dC = at::zeros(parts, options);
+    g.dA = at::empty({shares.row_parts, in.directions(), in.channels(), in.states()}, options);
+    if (in.D.defined()) g.dD = at::empty({shares.row_parts, in.directions(), in.channels()}, options);
+    if (in.delta_bias.defined()) g.dbias = at::empty({shares.row_parts, in.directions(), in.channels()}, options);
+    run_backward<T>(in, lanes, shares, readable(dy), ops::in_math_type(dfinal, ops::math_type(in.u)), g);
+  });
+  for (Tensor* sum : {&g.dA, &g.dB, &g.dC, &g.dD, &g.dbias}) *sum = added_up(*sum);
   return g;
 }
 
@@ -217,8 +273,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tenso
     const OptionalTensor& delta_bias, bool delta_softplus, const OptionalTensor& initial_state,
     const OptionalTensor& seq_idx) {
   const auto in = inputs_1d(u, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, seq_idx);
-  const auto type = ops::math_type(u);
-  const auto g = backward(in, ops::in_math_type(dy, type), ops::in_math_type(dfinal, type));
+  const auto g = backward(in, dy, dfinal);
   return {like(g.du, u),
           like(g.ddelta, delta),
           like(g.dA, A),
@@ -235,7 +290,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> selective_sca
     const OptionalTensor& D, const OptionalTensor& delta_bias, bool delta_softplus, c10::string_view scan,
     int64_t height, int64_t width, bool merge) {
   const auto in = inputs_2d(u, delta, A, B, C, D, delta_bias, delta_softplus, scan, height, width, merge);
-  const auto g = backward(in, ops::in_math_type(dy, ops::math_type(u)), Tensor());
+  const auto g = backward(in, dy, {});
   return {like(g.du, u),    like(g.ddelta, delta),       like(g.dA, A), like(g.dB, B), like(g.dC, C),
           like(g.dD, D, u), like(g.dbias, delta_bias, u)};
 }

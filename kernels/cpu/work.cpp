@@ -1,16 +1,40 @@
 #include "kernels/cpu/work.h"
 
 #include <algorithm>
+#include <atomic>
 
 namespace vlmamba::cpu {
 
-InstructionSet instruction_set() {
-  static const auto chosen =
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw")
-          ? InstructionSet::kAvx512
-      : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? InstructionSet::kAvx2
-                                                                        : InstructionSet::kBaseline;
+namespace {
+
+std::atomic<InstructionSet>& chosen_set() {
+  static std::atomic<InstructionSet> chosen = has_instruction_set(InstructionSet::kAvx512) ? InstructionSet::kAvx512
+                                              : has_instruction_set(InstructionSet::kAvx2) ? InstructionSet::kAvx2
+                                                                                           : InstructionSet::kBaseline;
   return chosen;
+}
+
+}  // namespace
+
+bool has_instruction_set(InstructionSet set) {
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  switch (set) {
+    case InstructionSet::kAvx512:
+      return avx2 && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+             __builtin_cpu_supports("avx512bw");
+    case InstructionSet::kAvx2:
+      return avx2;
+    case InstructionSet::kBaseline:
+      break;
+  }
+  return true;
+}
+
+InstructionSet instruction_set() { return chosen_set().load(std::memory_order_relaxed); }
+
+void use_instruction_set(InstructionSet set) {
+  TORCH_CHECK(has_instruction_set(set), "[use_instruction_set] set: expected one that this processor has");
+  chosen_set().store(set, std::memory_order_relaxed);
 }
 
 std::vector<StepKind> step_kinds(const at::Tensor& seq_idx) {

@@ -13,8 +13,12 @@
 namespace vlmamba::cpu {
 
 enum class InstructionSet { kBaseline, kAvx2, kAvx512 };
-/// The best one that this processor and these kernels have.
+/// Whether this processor has it.
+bool has_instruction_set(InstructionSet set);
+/// The one that the kernels use: the best that this processor has, unless another was chosen.
 InstructionSet instruction_set();
+/// Makes all later calls use one that this processor has; for tests and benchmarks.
+void use_instruction_set(InstructionSet set);
 
 /// The one of a kernel's three forms that this processor runs.
 template <typename Kernel>

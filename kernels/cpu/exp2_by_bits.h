@@ -1,0 +1,48 @@
+#pragma once
+
+// For the instruction sets without instructions for it; included by their instructions.h.
+
+namespace vlmamba::cpu::VLMAMBA_PATH {
+namespace {
+
+constexpr float kLeastPower = -127, kMostPower = 128;
+
+// x 2^k for whole k of kLeastPower .. kMostPower; 0 and infinity at these ends.
+inline Register<float> times_power_of_two(Register<float> x, Register<float> k) {
+  const Register<float> least = Register<float>{} + kLeastPower;
+  k = k < least ? least : k;
+  return x * bits_as<Register<float>>(bits_as<Bits>(k + 12583039.0f) << 23);  // 1.5 * 2^23 + 127
+}
+
+// 2^x with a relative error below 1.5e-7 for x of kLeastPower .. kMostPower, with 1 at 0, 0 and infinity at these ends,
+// and NaN for NaN.
+inline Register<float> exp2_by_bits(Register<float> x) {
+  const Register<float> shifted = x + 12583039.0f;  // 1.5 * 2^23 + 127: the biased exponent in the low bits
+  const Register<float> f = x - (shifted - 12583039.0f);
+  Register<float> p = f * 1.535336188319500e-4f + 1.339887440266574e-3f;
+  p = p * f + 9.618437357674640e-3f;
+  p = p * f + 5.550332471162809e-2f;
+  p = p * f + 2.402264791363012e-1f;
+  p = p * f + 6.931472028550421e-1f;
+  p = p * f + 1.0f;
+  return p * bits_as<Register<float>>(bits_as<Bits>(shifted) << 23);
+}
+
+template <typename M>
+using Mask = Bits;  // all ones in the lanes that count
+
+template <typename M>
+inline Mask<M> first_lanes(int64_t width) {
+  Bits mask{};
+  for (int64_t i = 0; i < width * static_cast<int64_t>(sizeof(M) / sizeof(uint32_t)); ++i) mask[i] = ~0u;
+  return mask;
+}
+
+// x y in the lanes of the mask and 0 elsewhere, whatever is there.
+template <typename V>
+inline V product(Bits mask, V x, V y) {
+  return bits_as<V>(bits_as<Bits>(x * y) & mask);
+}
+
+}  // namespace
+}  // namespace vlmamba::cpu::VLMAMBA_PATH

@@ -1,0 +1,150 @@
+// The forward scans, a tile of steps at a time: what all states share (softplus, inputs), then the states in groups
+// that stay in registers over the tile, then the outputs. See registers.h for how this file is compiled.
+
+#include "kernels/cpu/scan_block.h"
+
+namespace vlmamba::cpu::VLMAMBA_PATH {
+namespace {
+
+constexpr int64_t kTile = 32;
+
+template <typename M>
+struct Tile {
+  Register<M> delta[kTile], input[kTile], y[kTile];  // input: delta u
+  M b[kTile * kForwardStates], c[kTile * kForwardStates];
+};
+
+// One block of a row, in one direction.
+template <typename T>
+struct Lane {
+  using M = Math<T>;
+  const ScanProblem<T>& p;
+  const ScanOutput<T>& out;
+  const Block block;
+  const int64_t row, k;
+  const Parameters<M>& own;
+};
+
+template <typename T, typename M = Math<T>>
+void read_inputs(const Lane<T>& lane, const Steps& steps, int64_t first, int64_t count, Tile<M>& tile) {
+  const ScanProblem<T>& p = lane.p;
+  const int64_t channel = lane.block.channel, width = lane.block.width;
+  const int32_t* at = steps.at + first;
+  for (int64_t t = 0; t < count; ++t) {
+    if (first + t + kTile < steps.count) {
+      prefetch(p.u, lane.row, at[t + kTile], lane.k, channel);
+      prefetch(p.delta, lane.row, at[t + kTile], lane.k, channel);
+      prefetch(p.z, lane.row, at[t + kTile], lane.k, channel);
+      prefetch(lane.out.y, lane.row, at[t + kTile], lane.k, channel);
+    }
+    const Register<M> u = load(p.u.at(lane.row, at[t], lane.k) + channel, width);
+    Register<M> delta = load(p.delta.at(lane.row, at[t], lane.k) + channel, width) + lane.own.bias, slope;
+    if (p.delta_softplus) delta = softplus(delta, slope);
+    tile.delta[t] = delta;
+    tile.input[t] = delta * u;
+    tile.y[t] = p.skip ? lane.own.skip * u : Register<M>{};
+  }
+}
+
+// Takes kCount states through the tile and adds what they put out to its y.
+template <int kCount, typename M>
+void advance(Tile<M>& tile, const bool* reset, int64_t count, const Register<M>* a, Register<M>* states) {
+  Register<M> h[kCount];
+#pragma GCC unroll 16
+  for (int j = 0; j < kCount; ++j) h[j] = states[j];
+  for (int64_t t = 0; t < count; ++t) {
+    if (reset && reset[t])
+#pragma GCC unroll 16
+      for (int j = 0; j < kCount; ++j) h[j] = Register<M>{};
+    const Register<M> delta = tile.delta[t], input = tile.input[t];
+    const M *b = tile.b + t * kCount, *c = tile.c + t * kCount;
+    Register<M> y = tile.y[t];
+#pragma GCC unroll 16
+    for (int j = 0; j < kCount; ++j) {
+      h[j] = exp2_of(delta * a[j]) * h[j] + b[j] * input;
+      y += c[j] * h[j];
+    }
+    tile.y[t] = y;
+  }
+#pragma GCC unroll 16
+  for (int j = 0; j < kCount; ++j) states[j] = h[j];
+}
+
+// Gates and writes the tile's outputs. Directions that are merged add up in `sums` until the last.
+template <typename T, typename M = Math<T>>
+void write_outputs(const Lane<T>& lane, const int32_t* at, int64_t count, const Tile<M>& tile, Register<M>* sums) {
+  const ScanProblem<T>& p = lane.p;
+  const int64_t channel = lane.block.channel, width = lane.block.width;
+  const bool adds = sums && lane.k > 0, keeps = sums && lane.k + 1 < p.directions;
+  for (int64_t t = 0; t < count; ++t) {
+    Register<M> y = tile.y[t];
+    if (p.z.data) {
+      const Register<M> z = load(p.z.at(lane.row, at[t], 0) + channel, width);
+      y *= z * sigmoid_of<M>(z);
+    }
+    if (adds) y += sums[at[t]];
+    if (keeps)
+      sums[at[t]] = y;
+    else
+      store(lane.out.y.at(lane.row, at[t], lane.k) + channel, y, width);
+  }
+}
+
+template <typename T, typename M = Math<T>>
+void scan_direction(const Lane<T>& lane, const Steps& steps, Register<M>* h, Register<M>* sums) {
+  const ScanProblem<T>& p = lane.p;
+  Tile<M> tile;
+  for (int64_t first = 0; first < steps.count; first += kTile) {
+    const int64_t count = steps.count - first < kTile ? steps.count - first : kTile;
+    const int32_t* at = steps.at + first;
+    const bool* reset = steps.reset ? steps.reset + first : nullptr;
+    read_inputs(lane, steps, first, count, tile);
+    for_state_groups<kForwardStates>(p.states, [&](auto group, int64_t n) {
+      constexpr int size = decltype(group)::value;
+      gather<size>(p.b, lane.row, lane.k, lane.block.group, n, at, count, tile.b);
+      gather<size>(p.c, lane.row, lane.k, lane.block.group, n, at, count, tile.c);
+      advance<size>(tile, reset, count, lane.own.a + n, h + n);
+    });
+    write_outputs(lane, at, count, tile, sums);
+  }
+}
+
+template <typename T>
+void write_padding(const ScanProblem<T>& p, const ScanOutput<T>& out, int64_t row, const Block& block) {
+  for (int64_t t = 0; p.step && t < p.length; ++t)
+    if (p.step[row * p.length + t] == StepKind::kPadding)
+      store(out.y.at(row, t, 0) + block.channel, Register<Math<T>>{}, block.width);
+}
+
+}  // namespace
+
+template <typename T>
+void scan_forward(const ScanProblem<T>& p, const ScanOutput<T>& out, const Share& share) {
+  using M = Math<T>;
+  const StepFinder<T> find(p);
+  const bool sums_up = p.merge && p.directions > 1;
+  const Memory<Register<M>> a(p.directions * p.states), h(p.states), sums(sums_up ? p.length : 0);
+  const Memory<Parameters<M>> owns(p.directions);
+  for (int64_t index = share.first_block; index < share.last_block; ++index) {
+    const Block block = block_at(p.channels, p.groups, index, kWidth<M>);
+    for (int64_t k = 0; k < p.directions; ++k) {
+      owns[k].a = a + k * p.states;
+      read_parameters(p, block, k, owns[k]);
+    }
+    for (int64_t row = share.first_row; row < share.last_row; ++row) {
+      for (int64_t k = 0; k < p.directions; ++k) {
+        read_initial_state(p, block, row, h + 0);
+        scan_direction(Lane<T>{p, out, block, row, k, owns[k]}, find(row, k), h + 0, sums_up ? sums + 0 : nullptr);
+      }
+      write_padding(p, out, row, block);
+      if (out.final_state)
+        store_by_state(out.final_state + (row * p.channels + block.channel) * p.states, h + 0, block.width, p.states);
+    }
+  }
+}
+template void scan_forward(const ScanProblem<float>&, const ScanOutput<float>&, const Share&);
+template void scan_forward(const ScanProblem<double>&, const ScanOutput<double>&, const Share&);
+template void scan_forward(const ScanProblem<BFloat16>&, const ScanOutput<BFloat16>&, const Share&);
+template void scan_forward(const ScanProblem<Half>&, const ScanOutput<Half>&, const Share&);
+
+}  // namespace vlmamba::cpu::VLMAMBA_PATH
