@@ -3,7 +3,9 @@
 #include <ATen/ATen.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
 
+#include <algorithm>
 #include <optional>
 #include <tuple>
 #include <type_traits>
@@ -72,6 +74,62 @@ inline double tolerance(at::ScalarType type) {
     default:
       return 1.0 / 128;
   }
+}
+
+/// Calls `run`, which gives tensors, under every thread order: all must agree to the bit. Gives those of the first.
+template <class Run>
+std::vector<at::Tensor> same_in_every_order(const Run& run) {
+  std::vector<at::Tensor> first;
+  for (const uint64_t order : thread_orders())
+    for (int repeat = 0; repeat < 2; ++repeat) {
+      set_thread_order(order);
+      const std::vector<at::Tensor> now = run();
+      if (first.empty()) first = now;
+      for (size_t i = 0; i < first.size(); ++i)
+        EXPECT_TRUE(at::equal(first[i].nan_to_num(-7), now[i].nan_to_num(-7))) << "tensor " << i << ", order " << order;
+    }
+  set_thread_order(0);
+  return first;
+}
+
+/// seq_idx [rows, length]: runs of 1 to 5 steps, some of them padding, padding in front and behind; the last row is
+/// nothing but padding where there are three or more.
+inline at::Tensor random_runs(int64_t rows, int64_t length) {
+  at::Tensor ids = at::empty({rows, length}, at::kInt);
+  for (int64_t row = 0; row < rows; ++row) {
+    int64_t id = row % 2 == 0 ? -1 : 0, left = 2, next = 1;
+    for (int64_t t = 0; t < length; ++t) {
+      ids[row][t] = rows >= 3 && row + 1 == rows ? -1 : id;
+      if (--left > 0) continue;
+      left = at::randint(1, 6, {}).item<int64_t>();
+      id = id >= 0 && at::randint(0, 3, {}).item<int64_t>() == 0 ? -1 : next++;
+    }
+  }
+  return ids;
+}
+
+/// What autograd gives the leaves; zeros where an output does not depend on them.
+inline std::vector<at::Tensor> gradients_of(const std::vector<at::Tensor>& outputs,
+                                            const std::vector<at::Tensor>& leaves,
+                                            const std::vector<at::Tensor>& cotangents) {
+  std::vector<at::Tensor> gradients(leaves.size()), roots, weights;
+  for (size_t i = 0; i < outputs.size(); ++i)
+    if (outputs[i].requires_grad()) roots.push_back(outputs[i]), weights.push_back(cotangents[i].to(at::kDouble));
+  if (!roots.empty()) gradients = torch::autograd::grad(roots, leaves, weights, false, false, /*allow_unused=*/true);
+  for (size_t i = 0; i < leaves.size(); ++i)
+    if (!gradients[i].defined()) gradients[i] = at::zeros_like(leaves[i]);
+  return gradients;
+}
+
+/// A leaf of the reference: fp64.
+inline at::Tensor leaf(const at::Tensor& tensor) { return tensor.to(at::kDouble).requires_grad_(); }
+inline std::optional<at::Tensor> leaf(const std::optional<at::Tensor>& tensor) {
+  return tensor ? std::optional(leaf(*tensor)) : std::nullopt;
+}
+
+/// The largest magnitude, but at least 1: the scale of sums.
+inline double scale_of(const at::Tensor& tensor) {
+  return tensor.numel() == 0 ? 1 : std::max(1.0, tensor.detach().abs().max().item<double>());
 }
 
 /// Holds `actual` against `expected` (fp64), relative to the larger of 1, each number and, for sums, `scale`.

@@ -11,6 +11,11 @@
 namespace vlmamba::cuda {
 
 template <class T>
+struct DeviceType {
+  using type = T;
+};
+
+template <class T>
 const T* device_data(const at::Tensor& tensor) {
   return tensor.defined() ? tensor.const_data_ptr<T>() : nullptr;
 }
