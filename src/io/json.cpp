@@ -58,7 +58,8 @@ class CountingIterator {
 // separator, space or comment.
 class Builder : public nlohmann::json_sax<nlohmann::json> {
  public:
-  Builder(std::string_view text, const std::string& where, ExitCode code) : text_(text), where_(where), code_(code) {
+  Builder(std::string_view text, const std::string& where, ExitCode code, int64_t first_line)
+      : text_(text), where_(where), code_(code), first_line_(first_line) {
     lines_.push_back(0);
     for (size_t i = 0; i < text.size(); ++i)
       if (text[i] == '\n') lines_.push_back(i + 1);
@@ -103,7 +104,8 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
  private:
   [[noreturn]] void fail(size_t offset, const std::string& message) const {
     const auto at = position_at(text_, offset);
-    throw Error(code_, where_ + ":" + std::to_string(at.line) + ":" + std::to_string(at.column), message);
+    throw Error(code_, where_ + ":" + std::to_string(first_line_ - 1 + at.line) + ":" + std::to_string(at.column),
+                message);
   }
 
   size_t token_start() {
@@ -126,7 +128,7 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   void place(Json& value) {
     const size_t start = token_start();
     const auto line = std::upper_bound(lines_.begin(), lines_.end(), start) - lines_.begin();
-    value.line = static_cast<int>(line);
+    value.line = static_cast<int>(first_line_ - 1 + line);
     value.column = static_cast<int>(start - lines_[static_cast<size_t>(line - 1)]) + 1;
   }
 
@@ -169,6 +171,7 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   std::string_view text_;
   const std::string& where_;
   ExitCode code_;
+  int64_t first_line_;
   std::vector<size_t> lines_;  // where each line starts
   size_t last_end_ = 0;
   std::string key_;
@@ -285,8 +288,8 @@ std::string_view kind_name(Json::Kind kind) {
   return "?";
 }
 
-Json parse_json(std::string_view text, const std::string& where, ExitCode code, bool comments) {
-  Builder builder(text, where, code);
+Json parse_json(std::string_view text, const std::string& where, ExitCode code, bool comments, int64_t first_line) {
+  Builder builder(text, where, code, first_line);
   builder.furthest = text.data();
   const CountingIterator first(text.data(), &builder.furthest);
   const CountingIterator last(text.data() + text.size(), &builder.furthest);

@@ -74,8 +74,9 @@ class Json {
 std::string_view kind_name(Json::Kind kind);
 
 /// Reads one JSON value and nothing behind it. Refuses duplicate keys and more than 64 levels; `comments` allows // and
-/// /* */. Throws Error(code) that names `where`:line:column.
-Json parse_json(std::string_view text, const std::string& where, ExitCode code, bool comments = false);
+/// /* */. `first_line` numbers the text's first line. Throws Error(code) that names `where`:line:column.
+Json parse_json(std::string_view text, const std::string& where, ExitCode code, bool comments = false,
+                int64_t first_line = 1);
 Json read_json(const std::string& path, ExitCode code, bool comments = false);
 
 /// A member that must be there and of that kind. Throws Error(code) naming where:line:column and the key.
