@@ -20,6 +20,7 @@ struct Command {
 Command add_train(CLI::App& app, const Extensions& extensions);
 Command add_check_data(CLI::App& app, const Extensions& extensions);
 Command add_evaluate(CLI::App& app, const Extensions& extensions);
+Command add_score(CLI::App& app, const Extensions& extensions);
 Command add_generate(CLI::App& app, const Extensions& extensions);
 Command add_inspect(CLI::App& app, const Extensions& extensions);
 Command add_tokenize(CLI::App& app, const Extensions& extensions);
