@@ -25,4 +25,8 @@ __device__ __forceinline__ Math silu_slope(Math x) {
   return gate * (1 + x * (1 - gate));
 }
 
+/// log(1 + exp(x)); x itself above 20, as PyTorch and mamba_ssm do. Exact, for kernels that are not bound by it.
+__device__ __forceinline__ float softplus(float x) { return x > 20 ? x : log1pf(expf(x)); }
+__device__ __forceinline__ double softplus(double x) { return x > 20 ? x : log1p(exp(x)); }
+
 }  // namespace vlmamba::cuda

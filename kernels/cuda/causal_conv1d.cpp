@@ -3,21 +3,18 @@
 #define TORCH_ASSERT_ONLY_METHOD_OPERATORS
 #include "kernels/cuda/causal_conv1d.h"
 
-#include <ATen/Dispatch.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 
 #include <tuple>
 
+#include "kernels/cuda/dispatch.h"
 #include "kernels/cuda/summed_rows.h"
 #include "kernels/cuda/tensors.h"
 #include "src/ops/causal_conv1d.h"
 #include "src/ops/check.h"
 #include "vlmamba/ops/scan_order.h"
-
-#define DISPATCH_FLOATING(TYPE, NAME, ...) \
-  AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, TYPE, NAME, __VA_ARGS__)
 
 namespace vlmamba::cuda {
 namespace {
@@ -76,7 +73,7 @@ struct ConvInputs {
 };
 
 void run_forward(const ConvInputs& in, const Tensor& y, const Tensor& final_state, cudaStream_t stream) {
-  DISPATCH_FLOATING(in.x.scalar_type(), "causal_conv1d", [&] {
+  VLMAMBA_DISPATCH_FLOATING(in.x.scalar_type(), "causal_conv1d", [&] {
     check(conv_forward(in.problem<scalar_t>(), mutable_device_data<scalar_t>(y),
                        mutable_device_data<scalar_t>(final_state), in.chunk, stream));
   });
@@ -94,7 +91,7 @@ Gradients run_backward(const ConvInputs& in, const Tensor& dy, const Tensor& dfi
   Tensor dbias;
   if (in.bias.defined()) dbias = at::empty({parts, in.directions, channels}, math);
   if (in.initial_state.defined()) g.dinitial = at::empty_like(in.initial_state);
-  DISPATCH_FLOATING(in.x.scalar_type(), "causal_conv1d_backward", [&] {
+  VLMAMBA_DISPATCH_FLOATING(in.x.scalar_type(), "causal_conv1d_backward", [&] {
     using T = typename DeviceType<scalar_t>::type;
     const auto problem = in.problem<scalar_t>();
     const Tensor scratch = at::empty({conv_scratch_size(problem)}, math);

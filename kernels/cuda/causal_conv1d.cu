@@ -12,7 +12,7 @@ template <class T>
 constexpr bool kHasFour = !std::is_same_v<T, double>;
 
 template <class T>
-__global__ __launch_bounds__(kConvThreads) void forward(ConvProblem<T> p, T* y, int64_t chunk, int64_t chunks,
+__global__ __launch_bounds__(kTaskThreads) void forward(ConvProblem<T> p, T* y, int64_t chunk, int64_t chunks,
                                                         int64_t tasks) {
   for (int64_t index = first_task(); index < tasks; index += task_stride()) {
     const ConvTask task(index, p.channels, 1, chunks, p.directions);
@@ -30,7 +30,7 @@ __global__ __launch_bounds__(kConvThreads) void forward(ConvProblem<T> p, T* y, 
 
 // The last W-1 inputs of the last run. Tasks: (row, slot, channel).
 template <class T>
-__global__ __launch_bounds__(kConvThreads) void final_states(ConvProblem<T> p, T* final_state, int64_t tasks) {
+__global__ __launch_bounds__(kTaskThreads) void final_states(ConvProblem<T> p, T* final_state, int64_t tasks) {
   for (int64_t index = first_task(); index < tasks; index += task_stride()) {
     const ConvTask task(index, p.channels, 1, p.taps - 1, 1);
     const ConvRow<T, 1> row{p, task.row, 0, task.channel};
@@ -57,7 +57,7 @@ __device__ MathType<T> slope(const ConvRow<T, 1>& row, const T* dy, int64_t t) {
 
 // scratch [B,L,K,D] = the slopes. Tasks as forward.
 template <class T>
-__global__ __launch_bounds__(kConvThreads) void slopes(ConvProblem<T> p, const T* dy, MathType<T>* scratch,
+__global__ __launch_bounds__(kTaskThreads) void slopes(ConvProblem<T> p, const T* dy, MathType<T>* scratch,
                                                        int64_t chunk, int64_t chunks, int64_t tasks) {
   for (int64_t index = first_task(); index < tasks; index += task_stride()) {
     const ConvTask task(index, p.channels, 1, chunks, p.directions);
@@ -69,7 +69,7 @@ __global__ __launch_bounds__(kConvThreads) void slopes(ConvProblem<T> p, const T
 
 // Tasks: (row, chunk of pixels, channel); directions are added in their order.
 template <class T>
-__global__ __launch_bounds__(kConvThreads) void input_gradients(ConvProblem<T> p, ConvGradients<T> g, int64_t chunk,
+__global__ __launch_bounds__(kTaskThreads) void input_gradients(ConvProblem<T> p, ConvGradients<T> g, int64_t chunk,
                                                                 int64_t chunks, int64_t tasks) {
   for (int64_t index = first_task(); index < tasks; index += task_stride()) {
     const ConvTask task(index, p.channels, 1, chunks, 1);
@@ -91,7 +91,7 @@ __global__ __launch_bounds__(kConvThreads) void input_gradients(ConvProblem<T> p
 
 // dweight [R,K,W,D] and dbias [R,K,D]: a chunk's sums. Tasks as forward.
 template <class T>
-__global__ __launch_bounds__(kConvThreads) void weight_gradients(ConvProblem<T> p, ConvGradients<T> g, int64_t chunk,
+__global__ __launch_bounds__(kTaskThreads) void weight_gradients(ConvProblem<T> p, ConvGradients<T> g, int64_t chunk,
                                                                  int64_t chunks, int64_t tasks) {
   for (int64_t index = first_task(); index < tasks; index += task_stride()) {
     const ConvTask task(index, p.channels, 1, chunks, p.directions);
@@ -116,7 +116,7 @@ __global__ __launch_bounds__(kConvThreads) void weight_gradients(ConvProblem<T> 
 // What the first run's outputs, and the final state where that run is short, give to the initial state. Tasks: (row,
 // slot, channel).
 template <class T>
-__global__ __launch_bounds__(kConvThreads) void initial_gradients(ConvProblem<T> p, ConvGradients<T> g, int64_t tasks) {
+__global__ __launch_bounds__(kTaskThreads) void initial_gradients(ConvProblem<T> p, ConvGradients<T> g, int64_t tasks) {
   for (int64_t index = first_task(); index < tasks; index += task_stride()) {
     const ConvTask task(index, p.channels, 1, p.taps - 1, 1);
     const ConvRow<T, 1> row{p, task.row, 0, task.channel};
@@ -133,13 +133,13 @@ __global__ __launch_bounds__(kConvThreads) void initial_gradients(ConvProblem<T>
 }
 
 // A block per row.
-__global__ __launch_bounds__(kConvThreads) void row_bounds(const int32_t* seq_idx, int32_t* bounds, int64_t batch,
+__global__ __launch_bounds__(kTaskThreads) void row_bounds(const int32_t* seq_idx, int32_t* bounds, int64_t batch,
                                                            int64_t length) {
   int* partial = dynamic_shared<int>();  // [warps][2]
-  constexpr int kWarps = kConvThreads / 32;
+  constexpr int kWarps = kTaskThreads / 32;
   for (int64_t row = blockIdx.x; row < batch; row += gridDim.x) {
     int first = static_cast<int>(length), last = -1;
-    for (int64_t t = threadIdx.x; t < length; t += kConvThreads) {
+    for (int64_t t = threadIdx.x; t < length; t += kTaskThreads) {
       if (seq_idx[row * length + t] < 0) continue;
       first = min(first, static_cast<int>(t));
       last = static_cast<int>(t);
@@ -163,7 +163,7 @@ __global__ __launch_bounds__(kConvThreads) void row_bounds(const int32_t* seq_id
 }
 
 template <class T>
-__global__ __launch_bounds__(kConvThreads) void update(const T* x, T* state, const MathType<T>* weight,
+__global__ __launch_bounds__(kTaskThreads) void update(const T* x, T* state, const MathType<T>* weight,
                                                        const MathType<T>* bias, T* y, int64_t channels, int taps,
                                                        bool with_silu, int64_t tasks) {
   for (int64_t index = first_task(); index < tasks; index += task_stride()) {
@@ -199,8 +199,8 @@ int64_t conv_scratch_size(const ConvProblem<T>& p) {
 cudaError_t bounds_of_rows(const int32_t* seq_idx, int32_t* bounds, int64_t batch, int64_t length,
                            cudaStream_t stream) {
   if (batch == 0) return cudaSuccess;
-  return launch(row_bounds, static_cast<unsigned>(min(batch, kMaxBlocks)), kConvThreads,
-                2 * sizeof(int) * kConvThreads / 32, stream, seq_idx, bounds, batch, length);
+  return launch(row_bounds, static_cast<unsigned>(min(batch, kMaxBlocks)), kTaskThreads,
+                2 * sizeof(int) * kTaskThreads / 32, stream, seq_idx, bounds, batch, length);
 }
 
 template <class T>
@@ -209,11 +209,11 @@ cudaError_t conv_forward(const ConvProblem<T>& p, T* y, T* final_state, int64_t 
   const int64_t states = p.batch * (p.taps - 1) * p.channels;
   cudaError_t error = cudaSuccess;
   if (final_state && states > 0)
-    error = launch(final_states<T>, conv_blocks(states), kConvThreads, 0, stream, p, final_state, states);
+    error = launch(final_states<T>, task_blocks(states), kTaskThreads, 0, stream, p, final_state, states);
   if (error != cudaSuccess || tasks == 0) return error;
   if constexpr (kHasFour<T>)
     if (p.taps == 4) return conv_forward_four(p, y, chunk, stream);
-  return launch(forward<T>, conv_blocks(tasks), kConvThreads, 0, stream, p, y, chunk, chunks, tasks);
+  return launch(forward<T>, task_blocks(tasks), kTaskThreads, 0, stream, p, y, chunk, chunks, tasks);
 }
 
 template <class T>
@@ -222,16 +222,16 @@ cudaError_t conv_backward(const ConvProblem<T>& p, const ConvGradients<T>& g, in
   const int64_t states = p.batch * (p.taps - 1) * p.channels;
   cudaError_t error = cudaSuccess;
   if (g.dinitial_state && states > 0)
-    error = launch(initial_gradients<T>, conv_blocks(states), kConvThreads, 0, stream, p, g, states);
+    error = launch(initial_gradients<T>, task_blocks(states), kTaskThreads, 0, stream, p, g, states);
   if (error != cudaSuccess || pixels == 0) return error;
   if constexpr (kHasFour<T>)
     if (p.taps == 4) return conv_backward_four(p, g, chunk, stream);
   const int64_t tasks = pixels * p.directions;
-  error = launch(slopes<T>, conv_blocks(tasks), kConvThreads, 0, stream, p, g.dy, g.scratch, chunk, chunks, tasks);
+  error = launch(slopes<T>, task_blocks(tasks), kTaskThreads, 0, stream, p, g.dy, g.scratch, chunk, chunks, tasks);
   if (error == cudaSuccess)
-    error = launch(input_gradients<T>, conv_blocks(pixels), kConvThreads, 0, stream, p, g, chunk, chunks, pixels);
+    error = launch(input_gradients<T>, task_blocks(pixels), kTaskThreads, 0, stream, p, g, chunk, chunks, pixels);
   if (error == cudaSuccess)
-    error = launch(weight_gradients<T>, conv_blocks(tasks), kConvThreads, 0, stream, p, g, chunk, chunks, tasks);
+    error = launch(weight_gradients<T>, task_blocks(tasks), kTaskThreads, 0, stream, p, g, chunk, chunks, tasks);
   return error;
 }
 
@@ -240,7 +240,7 @@ cudaError_t conv_update(const T* x, T* state, const MathType<T>* weight, const M
                         int64_t channels, int taps, bool silu, cudaStream_t stream) {
   const int64_t tasks = batch * channels;
   if (tasks == 0) return cudaSuccess;
-  return launch(update<T>, conv_blocks(tasks), kConvThreads, 0, stream, x, state, weight, bias, y, channels, taps, silu,
+  return launch(update<T>, task_blocks(tasks), kTaskThreads, 0, stream, x, state, weight, bias, y, channels, taps, silu,
                 tasks);
 }
 

@@ -71,7 +71,7 @@ struct Walk {
 };
 
 template <class T, int kWidth>
-__global__ __launch_bounds__(kConvThreads) void forward(ConvProblem<T> p, T* y, int64_t chunk, int64_t chunks,
+__global__ __launch_bounds__(kTaskThreads) void forward(ConvProblem<T> p, T* y, int64_t chunk, int64_t chunks,
                                                         int64_t tasks) {
   for (int64_t index = first_task(); index < tasks; index += task_stride()) {
     const ConvTask task(index, p.channels / kWidth, kWidth, chunks, p.directions);
@@ -190,7 +190,7 @@ struct BackWalk {
 // Tasks: (row, chunk, channels); a thread goes through the directions `k_first, k_first + k_step, ...` in their order.
 // Those of one launch share the chunk's pixels: 0 and 2 the rows, 1 and 3 the columns.
 template <class T, int kWidth>
-__global__ __launch_bounds__(kConvThreads) void backward(ConvProblem<T> p, ConvGradients<T> g, int k_first, int k_step,
+__global__ __launch_bounds__(kTaskThreads) void backward(ConvProblem<T> p, ConvGradients<T> g, int k_first, int k_step,
                                                          int64_t chunk, int64_t chunks, int64_t tasks) {
   for (int64_t index = first_task(); index < tasks; index += task_stride()) {
     const ConvTask task(index, p.channels / kWidth, kWidth, chunks, 1);
@@ -235,7 +235,7 @@ cudaError_t backward_of_width(const ConvProblem<T>& p, const ConvGradients<T>& g
   const int64_t chunks = ceil_divide(p.length, chunk), tasks = p.batch * chunks * (p.channels / kWidth);
   const int axes = p.directions == 4 ? 2 : 1;
   for (int axis = 0; axis < axes; ++axis) {
-    const cudaError_t error = launch(backward<T, kWidth>, conv_blocks(tasks), kConvThreads, 0, stream, p, g, axis, axes,
+    const cudaError_t error = launch(backward<T, kWidth>, task_blocks(tasks), kTaskThreads, 0, stream, p, g, axis, axes,
                                      chunk, chunks, tasks);
     if (error != cudaSuccess) return error;
   }
@@ -248,9 +248,9 @@ template <class T>
 cudaError_t conv_forward_four(const ConvProblem<T>& p, T* y, int64_t chunk, cudaStream_t stream) {
   const int64_t chunks = ceil_divide(p.length, chunk), tasks = p.batch * chunks * p.directions * p.channels;
   if (fits_vectors(kVector, sizeof(T), p.channels, {p.x, p.initial_state, y}))
-    return launch(forward<T, kVector>, conv_blocks(tasks / kVector), kConvThreads, 0, stream, p, y, chunk, chunks,
+    return launch(forward<T, kVector>, task_blocks(tasks / kVector), kTaskThreads, 0, stream, p, y, chunk, chunks,
                   tasks / kVector);
-  return launch(forward<T, 1>, conv_blocks(tasks), kConvThreads, 0, stream, p, y, chunk, chunks, tasks);
+  return launch(forward<T, 1>, task_blocks(tasks), kTaskThreads, 0, stream, p, y, chunk, chunks, tasks);
 }
 
 template <class T>

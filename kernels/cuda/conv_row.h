@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/causal_conv1d.h"
 #include "kernels/cuda/scan_order.h"
+#include "kernels/cuda/tasks.h"
 #include "kernels/cuda/vector.h"
 
 namespace vlmamba::cuda {
@@ -90,19 +91,5 @@ struct ConvTask {
     row = index / directions;
   }
 };
-
-constexpr int kConvThreads = 128;
-constexpr int64_t kMaxBlocks = int64_t{1} << 30;
-
-__device__ __forceinline__ int64_t first_task() { return int64_t{blockIdx.x} * blockDim.x + threadIdx.x; }
-__device__ __forceinline__ int64_t task_stride() { return int64_t{gridDim.x} * blockDim.x; }
-
-/// Blocks for this many threads' worth of tasks; each thread strides over what does not fit.
-inline unsigned conv_blocks(int64_t tasks) {
-  const int64_t blocks = (tasks + kConvThreads - 1) / kConvThreads;
-  return static_cast<unsigned>(blocks < kMaxBlocks ? blocks : kMaxBlocks);
-}
-
-inline int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace vlmamba::cuda

@@ -3,9 +3,15 @@
 set(VLMAMBA_CUDA_KERNELS
   causal_conv1d.cu
   causal_conv1d_four.cu
-  column_sum.cu)
+  column_sum.cu
+  cross_scan.cu
+  rms_norm.cu
+  selective_state_update.cu)
 set(VLMAMBA_CUDA_ADAPTERS
   causal_conv1d.cpp
-  column_sum.cpp)
+  column_sum.cpp
+  cross_scan.cpp
+  rms_norm.cpp
+  updates.cpp)
 list(TRANSFORM VLMAMBA_CUDA_KERNELS PREPEND "${CMAKE_CURRENT_LIST_DIR}/")
 list(TRANSFORM VLMAMBA_CUDA_ADAPTERS PREPEND "${CMAKE_CURRENT_LIST_DIR}/")

@@ -6,6 +6,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
+#include <functional>
 #include <optional>
 #include <tuple>
 #include <type_traits>
@@ -33,6 +34,8 @@ inline std::optional<at::Tensor> to_device(const std::optional<at::Tensor>& tens
 }
 template <class T>
 requires std::is_arithmetic_v<T> T to_device(T value) { return value; }
+/// A tensor that the op writes: it is on the device already.
+inline std::reference_wrapper<at::Tensor> to_device(std::reference_wrapper<at::Tensor> tensor) { return tensor; }
 inline c10::string_view to_device(const char* text) { return text; }
 inline c10::SymInt to_device(const c10::SymInt& size) { return size; }
 
@@ -43,7 +46,7 @@ std::tuple<T...> to_host(const std::tuple<T...>& tensors) {
 }
 
 /// Calls the device's kernel of an op, past autograd, and brings what it returns to the CPU. A tensor that the op
-/// writes must be on the device already.
+/// writes is given by std::ref.
 template <class Signature, class... Arguments>
 auto run_kernel(const char* op, const Arguments&... arguments) {
   const auto handle = c10::Dispatcher::singleton().findSchemaOrThrow(op, "").typed<Signature>();
