@@ -91,7 +91,7 @@ std::tuple<Tensor, Tensor> backward(const Tensor& dy, const Tensor& dsum, const 
     else
       run(X{});
   });
-  return {dx, parts.sum(0)};
+  return {dx, sum_of_parts(parts)};
 }
 
 std::tuple<Tensor, Tensor> rms_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& weight, double eps) {

@@ -232,7 +232,7 @@ void run_backward(const ScanInputs& in, const ScanKernels<T>& lanes, const Share
 }
 
 Tensor added_up(const Tensor& parts) {
-  return !parts.defined() ? parts : parts.size(0) == 1 ? parts.select(0, 0) : parts.sum(0);
+  return !parts.defined() ? parts : parts.size(0) == 1 ? parts.select(0, 0) : sum_of_parts(parts);
 }
 
 Gradients backward(const ScanInputs& in, const Tensor& dy, const OptionalTensor& dfinal) {
@@ -272,6 +272,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tenso
     const Tensor& B, const Tensor& C, const OptionalTensor& D, const OptionalTensor& z,
     const OptionalTensor& delta_bias, bool delta_softplus, const OptionalTensor& initial_state,
     const OptionalTensor& seq_idx) {
+  ops::check_selective_scan_backward(dy, dfinal, u, delta, A, B, C, D, z, delta_bias, initial_state, seq_idx);
   const auto in = inputs_1d(u, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, seq_idx);
   const auto g = backward(in, dy, dfinal);
   return {like(g.du, u),
@@ -289,6 +290,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> selective_sca
     const Tensor& dy, const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C,
     const OptionalTensor& D, const OptionalTensor& delta_bias, bool delta_softplus, c10::string_view scan,
     int64_t height, int64_t width, bool merge) {
+  ops::check_selective_scan_2d_backward(dy, u, delta, A, B, C, D, delta_bias, scan, height, width, merge);
   const auto in = inputs_2d(u, delta, A, B, C, D, delta_bias, delta_softplus, scan, height, width, merge);
   const auto g = backward(in, dy, {});
   return {like(g.du, u),    like(g.ddelta, delta),       like(g.dA, A), like(g.dB, B), like(g.dC, C),

@@ -16,8 +16,6 @@ namespace {
 using at::Tensor;
 using ops::OptionalTensor;
 
-Tensor contiguous(const OptionalTensor& tensor) { return tensor ? tensor->contiguous() : Tensor(); }
-
 Tensor selective_state_update(Tensor& state, const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B,
                               const Tensor& C, const OptionalTensor& D, const OptionalTensor& z,
                               const OptionalTensor& delta_bias, bool delta_softplus) {

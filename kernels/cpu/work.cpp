@@ -1,4 +1,8 @@
+#define TORCH_ASSERT_ONLY_METHOD_OPERATORS
 #include "kernels/cpu/work.h"
+
+#include <ATen/Dispatch.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <atomic>
@@ -65,6 +69,20 @@ int64_t parts_of(int64_t items, int64_t numbers_per_item) {
   constexpr int64_t kNumbersAPart = 16384, kMostParts = 64;
   const int64_t parts = std::clamp<int64_t>(items * numbers_per_item / kNumbersAPart, 1, kMostParts);
   return std::min(parts, std::max<int64_t>(items, 1));
+}
+
+at::Tensor sum_of_parts(const at::Tensor& parts) {
+  const at::Tensor own = parts.contiguous(), sum = at::zeros(parts.sizes().slice(1), parts.options());
+  const int64_t count = parts.size(0), numbers = sum.numel();
+  AT_DISPATCH_FLOATING_TYPES(parts.scalar_type(), "sum_of_parts", [&] {
+    const scalar_t* from = own.const_data_ptr<scalar_t>();
+    scalar_t* to = sum.mutable_data_ptr<scalar_t>();
+    for_each_part(numbers, parts_of(numbers, count), [&](int64_t, int64_t first, int64_t last) {
+      for (int64_t part = 0; part < count; ++part)
+        for (int64_t i = first; i < last; ++i) to[i] += from[part * numbers + i];
+    });
+  });
+  return sum;
 }
 
 }  // namespace vlmamba::cpu

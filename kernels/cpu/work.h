@@ -63,6 +63,9 @@ void for_each_part(int64_t items, int64_t parts, const Work& work) {
   });
 }
 
+/// The sum over the first dimension, in its order, whatever the number of threads.
+at::Tensor sum_of_parts(const at::Tensor& parts);
+
 /// Calls work(S{}) with the type S of storage.h in which a floating tensor of this type lies in memory.
 template <typename Work>
 void with_storage(at::ScalarType type, const Work& work) {
@@ -76,6 +79,10 @@ void with_storage(at::ScalarType type, const Work& work) {
     default:
       return work(float{});
   }
+}
+
+inline at::Tensor contiguous(const std::optional<at::Tensor>& tensor) {
+  return tensor ? tensor->contiguous() : at::Tensor();
 }
 
 /// A contiguous tensor's memory as that type.

@@ -44,6 +44,7 @@ class SelectiveScan : public torch::autograd::Function<SelectiveScan> {
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
+    if (!grads[0].defined() && !grads[1].defined()) return variable_list(11);
     const auto s = context->get_saved_variables();
     const Tensor dy = grads[0].defined() ? grads[0] : at::zeros_like(s[0]);
     static const auto op =
@@ -86,10 +87,12 @@ std::tuple<Tensor, Tensor> scan_meta(const Tensor& u, const Tensor& delta, const
           at::empty_symint({sizes[0], sizes[2], A.sym_size(1)}, u.options().dtype(math_type(u)))};
 }
 
-ScanGradientTuple scan_backward_meta(const Tensor&, const OptionalTensor&, const Tensor& u, const Tensor& delta,
-                                     const Tensor& A, const Tensor& B, const Tensor& C, const OptionalTensor& D,
-                                     const OptionalTensor& z, const OptionalTensor& delta_bias, bool,
-                                     const OptionalTensor& initial_state, const OptionalTensor&) {
+ScanGradientTuple scan_backward_meta(const Tensor& dy, const OptionalTensor& dfinal_state, const Tensor& u,
+                                     const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C,
+                                     const OptionalTensor& D, const OptionalTensor& z, const OptionalTensor& delta_bias,
+                                     bool /*delta_softplus*/, const OptionalTensor& initial_state,
+                                     const OptionalTensor& seq_idx) {
+  check_selective_scan_backward(dy, dfinal_state, u, delta, A, B, C, D, z, delta_bias, initial_state, seq_idx);
   return {empty_gradient(u),
           empty_gradient(delta),
           empty_gradient(A),
@@ -101,11 +104,19 @@ ScanGradientTuple scan_backward_meta(const Tensor&, const OptionalTensor&, const
           empty_gradient(initial_state, u)};
 }
 
+auto scan_2d_op() {
+  static const auto op =
+      find_op<Tensor(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const OptionalTensor&,
+                     const OptionalTensor&, bool, c10::string_view, c10::SymInt, c10::SymInt, bool)>(
+          "vlmamba::selective_scan_2d");
+  return op;
+}
+
 class SelectiveScan2d : public torch::autograd::Function<SelectiveScan2d> {
  public:
   static Tensor forward(AutogradContext* context, const Tensor& u, const Tensor& delta, const Tensor& A,
                         const Tensor& B, const Tensor& C, const OptionalTensor& D, const OptionalTensor& delta_bias,
-                        bool delta_softplus, std::string scan, int64_t height, int64_t width, bool merge) {
+                        bool delta_softplus, std::string scan, c10::SymInt height, c10::SymInt width, bool merge) {
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
     context->save_for_backward({u, delta, A, B, C, or_undefined(D), or_undefined(delta_bias)});
     context->saved_data["delta_softplus"] = delta_softplus;
@@ -113,7 +124,7 @@ class SelectiveScan2d : public torch::autograd::Function<SelectiveScan2d> {
     context->saved_data["height"] = height;
     context->saved_data["width"] = width;
     context->saved_data["merge"] = merge;
-    return selective_scan_2d(u, delta, A, B, C, D, delta_bias, delta_softplus, scan, height, width, merge);
+    return scan_2d_op().call(u, delta, A, B, C, D, delta_bias, delta_softplus, scan, height, width, merge);
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
@@ -125,7 +136,7 @@ class SelectiveScan2d : public torch::autograd::Function<SelectiveScan2d> {
                                     c10::SymInt, c10::SymInt, bool)>("vlmamba::selective_scan_2d_backward");
     auto [du, ddelta, dA, dB, dC, dD, dbias] = op.call(
         grads[0], s[0], s[1], s[2], s[3], s[4], if_defined(s[5]), if_defined(s[6]), data["delta_softplus"].toBool(),
-        data["scan"].toStringView(), data["height"].toInt(), data["width"].toInt(), data["merge"].toBool());
+        data["scan"].toStringView(), data["height"].toSymInt(), data["width"].toSymInt(), data["merge"].toBool());
     return {du, ddelta, dA, dB, dC, given(dD, s[5]), given(dbias, s[6]), {}, {}, {}, {}, {}};
   }
 };
@@ -133,8 +144,8 @@ class SelectiveScan2d : public torch::autograd::Function<SelectiveScan2d> {
 Tensor scan_2d_autograd(const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C,
                         const OptionalTensor& D, const OptionalTensor& delta_bias, bool delta_softplus,
                         c10::string_view scan, c10::SymInt height, c10::SymInt width, bool merge) {
-  return SelectiveScan2d::apply(u, delta, A, B, C, D, delta_bias, delta_softplus, std::string(scan),
-                                height.guard_int(__FILE__, __LINE__), width.guard_int(__FILE__, __LINE__), merge);
+  return SelectiveScan2d::apply(u, delta, A, B, C, D, delta_bias, delta_softplus, std::string(scan), height, width,
+                                merge);
 }
 
 Tensor scan_2d_meta(const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C,
@@ -145,20 +156,18 @@ Tensor scan_2d_meta(const Tensor& u, const Tensor& delta, const Tensor& A, const
   return at::empty_symint({u.sym_size(0), u.sym_size(1), delta.sym_size(3)}, u.options());
 }
 
-Scan2dGradientTuple scan_2d_backward_meta(const Tensor&, const Tensor& u, const Tensor& delta, const Tensor& A,
+Scan2dGradientTuple scan_2d_backward_meta(const Tensor& dy, const Tensor& u, const Tensor& delta, const Tensor& A,
                                           const Tensor& B, const Tensor& C, const OptionalTensor& D,
-                                          const OptionalTensor& delta_bias, bool, c10::string_view, c10::SymInt,
-                                          c10::SymInt, bool) {
+                                          const OptionalTensor& delta_bias, bool /*delta_softplus*/,
+                                          c10::string_view scan, c10::SymInt height, c10::SymInt width, bool merge) {
+  check_selective_scan_2d_backward(dy, u, delta, A, B, C, D, delta_bias, scan, height, width, merge);
   return {empty_gradient(u),    empty_gradient(delta),        empty_gradient(A), empty_gradient(B), empty_gradient(C),
           empty_gradient(D, u), empty_gradient(delta_bias, u)};
 }
 
-}  // namespace
-
-void check_selective_scan(const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C,
-                          const OptionalTensor& D, const OptionalTensor& z, const OptionalTensor& delta_bias,
-                          const OptionalTensor& initial_state, const OptionalTensor& seq_idx) {
-  constexpr const char* op = "selective_scan";
+void check_1d(const char* op, const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C,
+              const OptionalTensor& D, const OptionalTensor& z, const OptionalTensor& delta_bias,
+              const OptionalTensor& initial_state, const OptionalTensor& seq_idx) {
   check_floating(op, "u", u);
   check_shape(op, "u", u, {kAnySize, kAnySize, kAnySize});
   const auto b = u.sym_size(0), l = u.sym_size(1), d = u.sym_size(2);
@@ -185,10 +194,9 @@ void check_selective_scan(const Tensor& u, const Tensor& delta, const Tensor& A,
   }
 }
 
-void check_selective_scan_2d(const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C,
-                             const OptionalTensor& D, const OptionalTensor& delta_bias, std::string_view scan,
-                             const c10::SymInt& height, const c10::SymInt& width) {
-  constexpr const char* op = "selective_scan_2d";
+void check_2d(const char* op, const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C,
+              const OptionalTensor& D, const OptionalTensor& delta_bias, std::string_view scan,
+              const c10::SymInt& height, const c10::SymInt& width) {
   const auto k = static_cast<int64_t>(scan_directions(scan, op).size());
   check_floating(op, "u", u);
   TORCH_CHECK(u.dim() == 3 || u.dim() == 4, "[", op, "] u: expected [B,L,D] or [B,L,K,D], got ", u.sym_sizes());
@@ -210,6 +218,46 @@ void check_selective_scan_2d(const Tensor& u, const Tensor& delta, const Tensor&
     check_shape(op, "delta_bias", *delta_bias, {k, d}), check_like(op, "delta_bias", *delta_bias, u, true);
 }
 
+}  // namespace
+
+void check_selective_scan(const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C,
+                          const OptionalTensor& D, const OptionalTensor& z, const OptionalTensor& delta_bias,
+                          const OptionalTensor& initial_state, const OptionalTensor& seq_idx) {
+  check_1d("selective_scan", u, delta, A, B, C, D, z, delta_bias, initial_state, seq_idx);
+}
+
+void check_selective_scan_backward(const Tensor& dy, const OptionalTensor& dfinal_state, const Tensor& u,
+                                   const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C,
+                                   const OptionalTensor& D, const OptionalTensor& z, const OptionalTensor& delta_bias,
+                                   const OptionalTensor& initial_state, const OptionalTensor& seq_idx) {
+  constexpr const char* op = "selective_scan_backward";
+  check_1d(op, u, delta, A, B, C, D, z, delta_bias, initial_state, seq_idx);
+  check_shape(op, "dy", dy, u.sym_sizes());
+  check_like(op, "dy", dy, u);
+  if (!dfinal_state) return;
+  check_shape(op, "dfinal_state", *dfinal_state, {u.sym_size(0), u.sym_size(2), A.sym_size(1)});
+  check_type(op, "dfinal_state", *dfinal_state, math_type(u), u);
+}
+
+void check_selective_scan_2d(const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C,
+                             const OptionalTensor& D, const OptionalTensor& delta_bias, std::string_view scan,
+                             const c10::SymInt& height, const c10::SymInt& width) {
+  check_2d("selective_scan_2d", u, delta, A, B, C, D, delta_bias, scan, height, width);
+}
+
+void check_selective_scan_2d_backward(const Tensor& dy, const Tensor& u, const Tensor& delta, const Tensor& A,
+                                      const Tensor& B, const Tensor& C, const OptionalTensor& D,
+                                      const OptionalTensor& delta_bias, std::string_view scan,
+                                      const c10::SymInt& height, const c10::SymInt& width, bool merge) {
+  constexpr const char* op = "selective_scan_2d_backward";
+  check_2d(op, u, delta, A, B, C, D, delta_bias, scan, height, width);
+  if (merge)
+    check_shape(op, "dy", dy, {u.sym_size(0), u.sym_size(1), u.sym_size(-1)});
+  else
+    check_shape(op, "dy", dy, delta.sym_sizes());
+  check_like(op, "dy", dy, u);
+}
+
 std::tuple<Tensor, Tensor> selective_scan(const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B,
                                           const Tensor& C, const OptionalTensor& D, const OptionalTensor& z,
                                           const OptionalTensor& delta_bias, bool delta_softplus,
@@ -221,8 +269,7 @@ std::tuple<Tensor, Tensor> selective_scan(const Tensor& u, const Tensor& delta, 
 Tensor selective_scan_2d(const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C,
                          const OptionalTensor& D, const OptionalTensor& delta_bias, bool delta_softplus,
                          std::string_view scan, int64_t height, int64_t width, bool merge) {
-  static const auto op = find_op<decltype(scan_2d_autograd)>("vlmamba::selective_scan_2d");
-  return op.call(u, delta, A, B, C, D, delta_bias, delta_softplus, scan, height, width, merge);
+  return scan_2d_op().call(u, delta, A, B, C, D, delta_bias, delta_softplus, scan, height, width, merge);
 }
 
 TORCH_LIBRARY_FRAGMENT(vlmamba, m) {

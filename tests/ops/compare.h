@@ -33,7 +33,7 @@ inline at::Tensor with_strides(const at::Tensor& tensor) {
   std::vector<int64_t> sizes(tensor.sizes().rbegin(), tensor.sizes().rend());
   if (sizes.empty()) return tensor;
   sizes.back() = 2 * sizes.back() + 1;
-  at::Tensor large = at::full(sizes, NAN, tensor.options());
+  at::Tensor large = at::full(sizes, tensor.is_floating_point() ? NAN : 7, tensor.options());
   at::Tensor view = large.slice(-1, 1, sizes.back(), 2).permute([&] {
     std::vector<int64_t> dims;
     for (int64_t d = tensor.dim(); d-- > 0;) dims.push_back(d);
