@@ -1,13 +1,11 @@
-// causal_conv1d and causal_conv1d_2d on the CPU: tensors to the lane kernels, threads over rows and channel blocks.
+// causal_conv1d and causal_conv1d_2d on the CPU: tensors to the lane kernels, threads over rows and channels.
 
 #define TORCH_ASSERT_ONLY_METHOD_OPERATORS
 #include "src/ops/causal_conv1d.h"
 
-#include <ATen/Dispatch.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/zeros.h>
 #include <torch/library.h>
 
 #include <tuple>
@@ -15,7 +13,6 @@
 
 #include "kernels/cpu/conv_lanes.h"
 #include "kernels/cpu/work.h"
-#include "src/ops/check.h"
 #include "vlmamba/ops/scan_order.h"
 
 namespace vlmamba::cpu {
@@ -24,17 +21,9 @@ namespace {
 using at::Tensor;
 using ops::OptionalTensor;
 
-template <typename T>
-ConvKernels<T> kernels() {
-  switch (instruction_set()) {
-    case InstructionSet::kAvx512:
-      return avx512::conv_kernels<T>();
-    case InstructionSet::kAvx2:
-      return avx2::conv_kernels<T>();
-    case InstructionSet::kBaseline:
-      break;
-  }
-  return baseline::conv_kernels<T>();
+template <typename S>
+ConvKernels<S> kernels(int64_t taps) {
+  return fastest(baseline::conv_kernels<S>, avx2::conv_kernels<S>, avx512::conv_kernels<S>)(taps);
 }
 
 // A direction's own copy of what all directions may share: [K, ...].
@@ -45,7 +34,7 @@ Tensor by_direction(const Tensor& tensor, int64_t own_dim, int64_t directions) {
   return tensor.unsqueeze(0).expand(sizes).contiguous();
 }
 
-// All tensors in the type of the arithmetic, contiguous. Undefined where not given.
+// All tensors contiguous, the weights in the type of the arithmetic. Undefined where not given.
 struct ConvInputs {
   Tensor x, weight, bias, initial_state;
   std::vector<int32_t> order;
@@ -56,37 +45,51 @@ struct ConvInputs {
   ConvInputs(const Tensor& x_in, const Tensor& weight_in, const OptionalTensor& bias_in, const OptionalTensor& initial,
              const OptionalTensor& seq_idx, c10::string_view scan, int64_t height, int64_t width,
              c10::string_view activation)
-      : order(ops::scan_order(scan, height, width)),
+      : x(x_in.contiguous()),
+        initial_state(contiguous(initial)),
+        order(ops::scan_order(scan, height, width)),
         directions(static_cast<int64_t>(ops::scan_directions(scan).size())),
         silu(activation == "silu") {
-    const auto type = ops::math_type(x_in);
-    x = ops::in_math_type(x_in, type);
+    const auto type = ops::math_type(x);
     weight = by_direction(ops::in_math_type(weight_in, type), 3, directions);
     bias = by_direction(ops::in_math_type(bias_in, type), 2, directions);
-    initial_state = ops::in_math_type(initial, type);
     if (seq_idx) step = step_kinds(*seq_idx);
   }
-  int64_t blocks() const { return blocks_per_group(x.size(2), 1); }
-  int64_t slices() const { return slices_of(x.size(0), blocks()); }
+  int64_t stripes() const { return x.size(0) * conv_stripes(x.size(2), directions); }
+  int64_t taps() const { return weight.size(2); }
 
-  template <typename T>
-  ConvProblem<T> problem() const {
-    return {x.size(0),      x.size(1),
-            directions,     x.size(2),
-            weight.size(2), silu,
-            order.data(),   step.empty() ? nullptr : step.data(),
-            data<T>(x),     data<T>(weight),
-            data<T>(bias),  data<T>(initial_state)};
+  // `work` is called with the first and the last of each part's stripes.
+  template <typename Work>
+  void for_each_stripe(const Work& work) const {
+    const int64_t numbers = kLanes * conv_stripe_blocks(directions) * x.size(1) * directions;
+    for_each_part(stripes(), parts_of(stripes(), numbers),
+                  [&](int64_t, int64_t first, int64_t last) { work(first, last); });
+  }
+
+  template <typename S>
+  ConvProblem<S> problem() const {
+    return {x.size(0),
+            x.size(1),
+            directions,
+            x.size(2),
+            taps(),
+            silu,
+            order.data(),
+            step.empty() ? nullptr : step.data(),
+            stored<S>(x),
+            stored<Math<S>>(weight),
+            stored<Math<S>>(bias),
+            stored<S>(initial_state)};
   }
 };
 
 void run_forward(const ConvInputs& in, const Tensor& y, const Tensor& final_state) {
-  AT_DISPATCH_FLOATING_TYPES(in.x.scalar_type(), "causal_conv1d", [&] {
-    const auto problem = in.problem<scalar_t>();
-    const ConvOutput<scalar_t> out{mutable_data<scalar_t>(y), mutable_data<scalar_t>(final_state)};
-    for_each_slice(in.x.size(0), in.blocks(), in.slices(), [&](int64_t row, int64_t, int64_t first, int64_t last) {
-      kernels<scalar_t>().forward(problem, out, row, first, last);
-    });
+  with_storage(in.x.scalar_type(), [&](auto storage) {
+    using S = decltype(storage);
+    const auto problem = in.problem<S>();
+    const ConvOutput<S> out{mutable_stored<S>(y), mutable_stored<S>(final_state)};
+    const auto run = kernels<S>(in.taps()).forward;
+    in.for_each_stripe([&](int64_t first, int64_t last) { run(problem, out, first, last); });
   });
 }
 
@@ -94,30 +97,31 @@ struct Gradients {
   Tensor dx, dweight, dbias, dinitial;
 };
 
-// Gradients in the type of the arithmetic, summed over the rows and, where shared, over the directions.
+// dx and dinitial in x's type; those of the weights in the type of the arithmetic, summed over the rows and, where
+// shared, over the directions.
 Gradients run_backward(const ConvInputs& in, const Tensor& dy, const Tensor& dfinal, bool shared_weight,
                        bool shared_bias) {
   const int64_t rows = in.x.size(0), channels = in.x.size(2);
-  Gradients g{
-      at::empty_like(in.x), at::zeros({rows, in.directions, channels, in.weight.size(2)}, in.x.options()), {}, {}};
-  if (in.bias.defined()) g.dbias = at::zeros({rows, in.directions, channels}, in.x.options());
-  if (in.initial_state.defined()) g.dinitial = at::empty_like(in.initial_state);
-  AT_DISPATCH_FLOATING_TYPES(in.x.scalar_type(), "causal_conv1d_backward", [&] {
-    const auto problem = in.problem<scalar_t>();
-    const ConvGradients<scalar_t> pointers{data<scalar_t>(dy),
-                                           data<scalar_t>(dfinal),
-                                           mutable_data<scalar_t>(g.dx),
-                                           mutable_data<scalar_t>(g.dweight),
-                                           mutable_data<scalar_t>(g.dbias),
-                                           mutable_data<scalar_t>(g.dinitial)};
-    for_each_slice(rows, in.blocks(), in.slices(), [&](int64_t row, int64_t, int64_t first, int64_t last) {
-      kernels<scalar_t>().backward(problem, pointers, row, first, last);
-    });
+  Gradients g{at::empty_like(in.x), at::empty({rows, in.directions, channels, in.taps()}, in.weight.options()),
+              in.bias.defined() ? at::empty({rows, in.directions, channels}, in.bias.options()) : Tensor(),
+              in.initial_state.defined() ? at::empty_like(in.initial_state) : Tensor()};
+  with_storage(in.x.scalar_type(), [&](auto storage) {
+    using S = decltype(storage);
+    const auto problem = in.problem<S>();
+    const ConvGradients<S> pointers{stored<S>(dy),
+                                    stored<S>(dfinal),
+                                    mutable_stored<S>(g.dx),
+                                    mutable_stored<Math<S>>(g.dweight),
+                                    mutable_stored<Math<S>>(g.dbias),
+                                    mutable_stored<S>(g.dinitial)};
+    const auto run = kernels<S>(in.taps()).backward;
+    in.for_each_stripe([&](int64_t first, int64_t last) { run(problem, pointers, first, last); });
   });
-  g.dweight = g.dweight.sum(0);
-  if (shared_weight) g.dweight = g.dweight.sum(0);
-  if (g.dbias.defined()) g.dbias = g.dbias.sum(0);
-  if (g.dbias.defined() && shared_bias) g.dbias = g.dbias.sum(0);
+  const auto summed = [](const Tensor& parts, bool shared) {
+    return sum_of_parts(shared ? parts.flatten(0, 1) : parts);
+  };
+  g.dweight = summed(g.dweight, shared_weight);
+  if (g.dbias.defined()) g.dbias = summed(g.dbias, shared_bias);
   return g;
 }
 
@@ -131,39 +135,37 @@ std::tuple<Tensor, Tensor> causal_conv1d(const Tensor& x, const Tensor& weight, 
   ops::check_causal_conv1d(x, weight, bias, initial_state, seq_idx, activation);
   const ConvInputs in(x, weight, bias, initial_state, seq_idx, "forward", 1, x.size(1), activation);
   const Tensor y = at::empty_like(in.x);
-  const Tensor final_state = at::empty({x.size(0), weight.size(1) - 1, x.size(2)}, in.x.options());
+  const Tensor final_state = at::empty({x.size(0), weight.size(1) - 1, x.size(2)}, x.options());
   run_forward(in, y, final_state);
-  return {y.to(x.scalar_type()), final_state.to(x.scalar_type())};
+  return {y, final_state};
 }
 
 Tensor causal_conv1d_2d(const Tensor& x, const Tensor& weight, const OptionalTensor& bias, c10::string_view scan,
                         int64_t height, int64_t width, c10::string_view activation) {
   ops::check_causal_conv1d_2d(x, weight, bias, scan, height, width, activation);
   const ConvInputs in(x, weight, bias, {}, {}, scan, height, width, activation);
-  const Tensor y = at::empty({x.size(0), x.size(1), in.directions, x.size(2)}, in.x.options());
+  const Tensor y = at::empty({x.size(0), x.size(1), in.directions, x.size(2)}, x.options());
   run_forward(in, y, {});
-  return y.to(x.scalar_type());
+  return y;
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> causal_conv1d_backward(
     const Tensor& dy, const OptionalTensor& dfinal, const Tensor& x, const Tensor& weight, const OptionalTensor& bias,
     const OptionalTensor& initial_state, const OptionalTensor& seq_idx, c10::string_view activation) {
+  ops::check_causal_conv1d_backward(dy, dfinal, x, weight, bias, initial_state, seq_idx, activation);
   const ConvInputs in(x, weight, bias, initial_state, seq_idx, "forward", 1, x.size(1), activation);
-  const auto type = ops::math_type(x);
-  const auto g = run_backward(in, ops::in_math_type(dy, type), ops::in_math_type(dfinal, type), /*shared_weight=*/true,
-                              /*shared_bias=*/true);
-  return {g.dx.to(x.scalar_type()), g.dweight.to(weight.scalar_type()), like(g.dbias, bias, x),
-          like(g.dinitial, initial_state, x)};
+  const auto g = run_backward(in, dy.contiguous(), contiguous(dfinal), /*shared_weight=*/true, /*shared_bias=*/true);
+  return {g.dx, g.dweight.to(weight.scalar_type()), like(g.dbias, bias, x), like(g.dinitial, initial_state, x)};
 }
 
 std::tuple<Tensor, Tensor, Tensor> causal_conv1d_2d_backward(const Tensor& dy, const Tensor& x, const Tensor& weight,
                                                              const OptionalTensor& bias, c10::string_view scan,
                                                              int64_t height, int64_t width,
                                                              c10::string_view activation) {
+  ops::check_causal_conv1d_2d_backward(dy, x, weight, bias, scan, height, width, activation);
   const ConvInputs in(x, weight, bias, {}, {}, scan, height, width, activation);
-  const auto g =
-      run_backward(in, ops::in_math_type(dy, ops::math_type(x)), {}, weight.dim() == 2, bias && bias->dim() == 1);
-  return {g.dx.to(x.scalar_type()), g.dweight.to(weight.scalar_type()), like(g.dbias, bias, x)};
+  const auto g = run_backward(in, dy.contiguous(), {}, weight.dim() == 2, bias && bias->dim() == 1);
+  return {g.dx, g.dweight.to(weight.scalar_type()), like(g.dbias, bias, x)};
 }
 
 }  // namespace
