@@ -6,11 +6,16 @@
 
 namespace vlmamba::ops {
 
-/// x * rsqrt(mean(x^2) + eps) * weight over the last dimension; arithmetic in fp32, rounded once. x [..., D], weight
-/// [D].
+/// Root-mean-square norm (arXiv 1910.07467) over the last dimension: x / sqrt(mean(x^2) + eps) * weight.
+///
+/// x, y [..., D] of fp32, bf16, fp16 or fp64 · weight [D] of that type or fp32. Arithmetic in fp32 (fp64 for fp64),
+/// rounded once, as mamba_ssm does: error below 3e-6 (1 + |y|) in fp32. (Hugging Face rounds before it multiplies by
+/// the weight.) Any strides; CPU and CUDA; bit-identical for any number of threads. Differentiable once. Throws
+/// c10::Error that reads `[rms_norm] argument: expected ..., got ...`.
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps = 1e-5);
 
-/// residual_out = x + residual in fp32, and its rms_norm in x's type: (y, residual_out).
+/// A block's residual sum and its norm in one pass: residual_out = x + residual in fp32 (fp64 for fp64), y = its
+/// rms_norm in x's type. residual [..., D] is of x's type or fp32. Gives (y, residual_out); the rest as rms_norm.
 std::tuple<at::Tensor, at::Tensor> add_rms_norm(const at::Tensor& x, const at::Tensor& residual,
                                                 const at::Tensor& weight, double eps = 1e-5);
 
