@@ -30,8 +30,9 @@ DIRECT = {
 
 # No LibTorch header in parsers, so that fuzzers build them alone; none of these headers anywhere.
 TORCH_FREE = ["src/io", "include/vlmamba/io", "src/data/tokenizer", "include/vlmamba/data/tokenizer",
-              "src/data/image_processor", "include/vlmamba/data/image_processor", "src/eval/metrics",
-              "include/vlmamba/eval/metrics", "src/eval/tasks", "src/eval/benchmark", "include/vlmamba/eval/benchmark"]
+              "src/data/image_", "include/vlmamba/data/image_", "src/data/resize", "include/vlmamba/data/resize",
+              "src/eval/metrics", "include/vlmamba/eval/metrics", "src/eval/tasks", "src/eval/benchmark",
+              "include/vlmamba/eval/benchmark"]
 BANNED = ("torch/torch.h", "torch/all.h", "torch/extension.h")
 FORBIDDEN_NAMES = re.compile(r"(^|/)(utils?|helpers?|common|misc)(\.|/)")
 

@@ -1,136 +1,105 @@
 #include "vlmamba/data/image_processor.h"
 
 #include <algorithm>
-#include <cmath>
 
 namespace vlmamba {
 namespace {
 
 using io::Image;
 
-constexpr int kPrecision = 22;  // bits behind the point of a weight
-constexpr double kSupport = 2;
+constexpr auto kMaxPixels = static_cast<int64_t>(io::kMaxPixels);
 
-double keys_cubic(double x) {
-  constexpr double a = -0.5;
-  x = std::abs(x);
-  if (x < 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
-  if (x < 2) return (((x - 5) * x + 8) * x - 4) * a;
-  return 0;
+void refuse_if_huge(int64_t width, int64_t height, const char* step) {
+  if (width > kMaxPixels / height)
+    throw Error(ExitCode::kData, step,
+                "expected at most " + std::to_string(kMaxPixels) + " pixels, got " + std::to_string(width) + " x " +
+                    std::to_string(height));
 }
 
-// What one output pixel is made of.
-struct Taps {
-  int first;
-  std::vector<int> weights;
-};
-
-std::vector<Taps> taps_for(int in, int out) {
-  const double scale = static_cast<double>(in) / out, filter = std::max(scale, 1.0), support = kSupport * filter;
-  std::vector<Taps> all;
-  for (int o = 0; o < out; ++o) {
-    const double centre = (o + 0.5) * scale;
-    const int first = std::max(0, static_cast<int>(centre - support + 0.5));
-    const int last = std::min(in, static_cast<int>(centre + support + 0.5));
-    std::vector<double> weights;
-    double sum = 0;
-    for (int i = first; i < last; ++i) sum += weights.emplace_back(keys_cubic((i - centre + 0.5) / filter));
-    Taps taps{first, {}};
-    for (const double weight : weights) {
-      const double fixed = (sum != 0 ? weight / sum : weight) * (1 << kPrecision);
-      taps.weights.push_back(static_cast<int>(fixed < 0 ? fixed - 0.5 : fixed + 0.5));
-    }
-    all.push_back(std::move(taps));
-  }
-  return all;
-}
-
-uint8_t weighted(const Taps& taps, const uint8_t* pixels, size_t stride) {
-  int64_t sum = 1 << (kPrecision - 1);
-  for (const int weight : taps.weights) {
-    sum += static_cast<int64_t>(weight) * *pixels;
-    pixels += stride;
-  }
-  return static_cast<uint8_t>(std::clamp<int64_t>(sum >> kPrecision, 0, 255));
-}
-
-Image resize_rows(const Image& in, int width) {
-  Image out{width, in.height, std::vector<uint8_t>(static_cast<size_t>(width) * static_cast<size_t>(in.height) * 3)};
-  const auto taps = taps_for(in.width, width);
-  uint8_t* to = out.rgb.data();
-  for (int y = 0; y < in.height; ++y) {
-    const uint8_t* row = in.rgb.data() + static_cast<size_t>(y) * static_cast<size_t>(in.width) * 3;
-    for (int x = 0; x < width; ++x)
-      for (int c = 0; c < 3; ++c)
-        *to++ = weighted(taps[static_cast<size_t>(x)], row + 3 * taps[static_cast<size_t>(x)].first + c, 3);
-  }
-  return out;
-}
-
-Image resize_columns(const Image& in, int height) {
-  const size_t row = static_cast<size_t>(in.width) * 3;
-  Image out{in.width, height, std::vector<uint8_t>(row * static_cast<size_t>(height))};
-  const auto taps = taps_for(in.height, height);
-  uint8_t* to = out.rgb.data();
-  for (int y = 0; y < height; ++y)
-    for (size_t x = 0; x < row; ++x)
-      *to++ = weighted(taps[static_cast<size_t>(y)],
-                       in.rgb.data() + static_cast<size_t>(taps[static_cast<size_t>(y)].first) * row + x, row);
-  return out;
-}
-
-// The picture in the middle of a square of this colour (LLaVA's expand2square).
 Image padded_to_square(const Image& in, const std::array<double, 3>& mean) {
   if (in.width == in.height) return in;
   const int side = std::max(in.width, in.height), left = (side - in.width) / 2, top = (side - in.height) / 2;
+  refuse_if_huge(side, side, "padding to a square");
   Image out{side, side, {}};
   std::array<uint8_t, 3> colour{};
-  for (size_t c = 0; c < 3; ++c) colour[c] = static_cast<uint8_t>(mean[c] * 255);
+  for (size_t c = 0; c < 3; ++c) colour[c] = static_cast<uint8_t>(std::clamp(mean[c] * 255, 0.0, 255.0));
   out.rgb.reserve(static_cast<size_t>(side) * static_cast<size_t>(side) * 3);
-  for (int i = 0; i < side * side; ++i) out.rgb.insert(out.rgb.end(), colour.begin(), colour.end());
+  for (int64_t i = 0; i < int64_t{side} * side; ++i) out.rgb.insert(out.rgb.end(), colour.begin(), colour.end());
   for (int y = 0; y < in.height; ++y)
     std::copy_n(in.rgb.begin() + static_cast<std::ptrdiff_t>(y) * in.width * 3, in.width * 3,
                 out.rgb.begin() + (static_cast<std::ptrdiff_t>(top + y) * side + left) * 3);
   return out;
 }
 
-Image resize_shorter_side(const Image& in, int64_t size) {
-  const auto other = [&](int64_t length, int64_t shorter) { return static_cast<int>(size * length / shorter); };
-  return in.width <= in.height ? resize_bicubic(in, static_cast<int>(size), other(in.height, in.width))
-                               : resize_bicubic(in, other(in.width, in.height), static_cast<int>(size));
+struct Size {
+  int64_t width, height;
+};
+
+Size size_after_resize(const ImageSteps& steps, const Image& image) {
+  switch (steps.resize_to) {
+    case ResizeTo::kNone:
+      break;
+    case ResizeTo::kExactly:
+      return {steps.width, steps.height};
+    case ResizeTo::kShorterSide:
+      if (image.width <= image.height) return {steps.width, steps.width * image.height / image.width};
+      return {steps.width * image.width / image.height, steps.width};
+  }
+  return {image.width, image.height};
+}
+
+// Where a crop of `want` begins in a side of `have`: before it where there is too little.
+int64_t crop_start(int64_t have, int64_t want) {
+  const int64_t margin = have - want;
+  return margin >= 0 ? margin / 2 : -((1 - margin) / 2);
 }
 
 }  // namespace
 
-Image resize_bicubic(const Image& image, int width, int height) {
-  if (width == image.width) return height == image.height ? image : resize_columns(image, height);
-  const Image narrow = resize_rows(image, width);
-  return height == image.height ? narrow : resize_columns(narrow, height);
+ImageSteps image_steps(const ImageProcessorConfig& config) {
+  ImageSteps steps;
+  const bool squash = config.mode == ImageMode::kSquash;
+  steps.pad_to_square = config.mode == ImageMode::kPad;
+  steps.resize_to = squash ? ResizeTo::kExactly : ResizeTo::kShorterSide;
+  steps.height = steps.width = squash || config.resize == 0 ? config.size : config.resize;
+  if (!squash) steps.crop_height = steps.crop_width = config.size;
+  steps.scale = 1.0 / 255;
+  steps.mean = config.mean;
+  steps.std = config.std;
+  return steps;
 }
 
-std::vector<float> ImageProcessor::process(const Image& original) const {
-  const auto size = static_cast<int>(config_.size);
-  Image image = config_.mode == ImageMode::kPad ? padded_to_square(original, config_.mean) : original;
-  image = config_.mode == ImageMode::kSquash
-              ? resize_bicubic(image, size, size)
-              : resize_shorter_side(image, config_.resize > 0 ? config_.resize : config_.size);
-  // The centre of the picture; what lies outside of it is black before the normalisation.
-  const auto floor_half = [](int margin) { return margin >= 0 ? margin / 2 : -((1 - margin) / 2); };
-  const int top = floor_half(image.height - size), left = floor_half(image.width - size);
-  std::vector<float> pixels(static_cast<size_t>(3 * size * size));
-  float* to = pixels.data();
+ImageProcessor::ImageProcessor(const ImageSteps& steps) : steps_(steps), value_of_() {
   for (size_t c = 0; c < 3; ++c) {
-    const auto mean = static_cast<float>(config_.mean[c]), deviation = static_cast<float>(config_.std[c]);
-    for (int y = top; y < top + size; ++y)
-      for (int x = left; x < left + size; ++x) {
-        const bool inside = y >= 0 && y < image.height && x >= 0 && x < image.width;
-        const int value =
-            inside
-                ? image
-                      .rgb[(static_cast<size_t>(y) * static_cast<size_t>(image.width) + static_cast<size_t>(x)) * 3 + c]
-                : 0;
-        *to++ = (static_cast<float>(value * (1.0 / 255)) - mean) / deviation;
-      }
+    const auto mean = static_cast<float>(steps.mean[c]), deviation = static_cast<float>(steps.std[c]);
+    for (size_t value = 0; value < 256; ++value)
+      value_of_[c][value] = (static_cast<float>(static_cast<double>(value) * steps.scale) - mean) / deviation;
+  }
+}
+
+Pixels ImageProcessor::pixels(const Image& original) const {
+  const Image& image = steps_.pad_to_square ? padded_to_square(original, steps_.mean) : original;
+  const Size size = size_after_resize(steps_, image);
+  const int64_t height = steps_.crop_height > 0 ? steps_.crop_height : size.height;
+  const int64_t width = steps_.crop_width > 0 ? steps_.crop_width : size.width;
+  refuse_if_huge(width, height, "resizing");
+  const int64_t top = crop_start(size.height, height), left = crop_start(size.width, width);
+  // Only what the crop takes of the resized picture is made.
+  const Window part{static_cast<int>(std::max<int64_t>(left, 0)), static_cast<int>(std::max<int64_t>(top, 0)),
+                    static_cast<int>(std::min(size.width, width)), static_cast<int>(std::min(size.height, height))};
+  const Image resized =
+      resize(image, static_cast<int>(size.width), static_cast<int>(size.height), steps_.resample, part);
+  const auto inside_left = static_cast<size_t>(part.left - left), inside_top = static_cast<size_t>(part.top - top);
+  Pixels pixels{static_cast<int>(height), static_cast<int>(width), {}};
+  pixels.values.reserve(static_cast<size_t>(3 * height * width));
+  const auto row_size = static_cast<size_t>(width);
+  for (size_t c = 0; c < 3; ++c) {
+    pixels.values.resize((c + 1) * static_cast<size_t>(height) * row_size, value_of_[c][0]);
+    const uint8_t* from = resized.rgb.data() + c;
+    for (size_t y = 0; y < static_cast<size_t>(part.height); ++y) {
+      float* to = pixels.values.data() + (c * static_cast<size_t>(height) + inside_top + y) * row_size + inside_left;
+      for (int x = 0; x < part.width; ++x, from += 3) *to++ = value_of_[c][*from];
+    }
   }
   return pixels;
 }

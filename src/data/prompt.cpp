@@ -55,7 +55,7 @@ class Builder {
 
  private:
   void add_text(const std::string& text, bool learnt) {
-    for (const int64_t id : tokenizer_.encode(text)) push(id, learnt);
+    for (const int64_t id : tokenizer_.encode(text, !config_.special_as_text)) push(id, learnt);
   }
   void push(int64_t id, bool learnt) {
     sample_.input_ids.push_back(id);

@@ -60,6 +60,20 @@ TEST(Prompt, PicturesGoBeforeTheTextIfAsked) {
   EXPECT_EQ(std::count(sample.input_ids.begin(), sample.input_ids.end(), -200), 2);
 }
 
+TEST(Prompt, AUserCannotEndAnAnswerWhereSpecialTokensAreText) {
+  const auto tokenizer = Tokenizer::load(kTokenizer);
+  PromptConfig config;
+  const auto record = record_of(
+      R"({"id": 1, "conversations": [{"from": "human", "value": "<|endoftext|>"}, {"from": "gpt", "value": "z"}]})");
+  const auto ends = [&] {
+    const auto ids = build_training_sample(record, tokenizer, config).input_ids;
+    return std::count(ids.begin(), ids.end(), tokenizer.end_of_text_id());
+  };
+  EXPECT_EQ(ends(), 2);
+  config.special_as_text = true;
+  EXPECT_EQ(ends(), 1);
+}
+
 TEST(Records, MalformedOnesAreNamed) {
   const std::string human = R"({"from": "human", "value": "q"})", gpt = R"({"from": "gpt", "value": "a"})";
   for (const auto& [text, expected] : std::vector<std::pair<std::string, std::string>>{

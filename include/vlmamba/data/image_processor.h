@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "vlmamba/core/fields.h"
+#include "vlmamba/data/resize.h"
 #include "vlmamba/io/images/decode.h"
 #include "vlmamba/io/json.h"
 
@@ -36,20 +37,50 @@ struct ImageProcessorConfig {
   }
 };
 
-/// Pillow's bicubic resize (Pillow 12, Resample.c): a = -0.5, antialiased, rows first, 8 bits after each pass.
-io::Image resize_bicubic(const io::Image& image, int width, int height);
+enum class ResizeTo { kNone, kShorterSide, kExactly };
+
+/// What happens to a picture, in this order.
+struct ImageSteps {
+  bool pad_to_square = false;  ///< in the middle of a square of the mean's colour (LLaVA's expand2square)
+  ResizeTo resize_to = ResizeTo::kNone;
+  int64_t height = 0, width = 0;  ///< both the shorter side of kShorterSide
+  Resample resample = Resample::kBicubic;
+  int64_t crop_height = 0, crop_width = 0;  ///< of the centre, black where the picture ends; 0: no crop
+  double scale = 1;                         ///< that pixels of 0 .. 255 are multiplied by
+  std::array<double, 3> mean{0, 0, 0};      ///< of each channel, subtracted then
+  std::array<double, 3> std{1, 1, 1};       ///< of each channel, divided by then
+};
+
+ImageSteps image_steps(const ImageProcessorConfig& config);
+
+/// The steps of a preprocessor_config.json of CLIP or SigLIP, or of the processor_config.json around one: every key
+/// that changes pixels, defaults as in transformers, sizes in all their forms. `path` may be the folder. Throws Error
+/// (weights) for other processors, for values that are none, and for steps that these two do not have.
+ImageSteps read_image_steps(const std::string& path);
+ImageSteps parse_image_steps(const io::Json& json, const std::string& where);
+
+/// Channels first: [3, height, width].
+struct Pixels {
+  int height = 0, width = 0;
+  std::vector<float> values;
+};
 
 /// The picture as the encoder takes it, as the CLIP and SigLIP processors of transformers (PIL backend) compute it.
 class ImageProcessor {
  public:
-  explicit ImageProcessor(const ImageProcessorConfig& config) : config_(config) {}
+  explicit ImageProcessor(const ImageProcessorConfig& config) : ImageProcessor(image_steps(config)) {}
+  explicit ImageProcessor(const ImageSteps& steps);
 
-  /// [3, size, size], channels first.
-  std::vector<float> process(const io::Image& image) const;
-  int64_t size() const { return config_.size; }
+  /// Throws Error (data) where a picture would grow beyond 178,956,970 pixels.
+  Pixels pixels(const io::Image& image) const;
+  /// The values alone.
+  std::vector<float> process(const io::Image& image) const { return pixels(image).values; }
+  /// Pixels per side of a square result.
+  int64_t size() const { return steps_.crop_width > 0 ? steps_.crop_width : steps_.width; }
 
  private:
-  ImageProcessorConfig config_;
+  ImageSteps steps_;
+  std::array<std::array<float, 256>, 3> value_of_;  // by channel and 8-bit pixel
 };
 
 }  // namespace vlmamba

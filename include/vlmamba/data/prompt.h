@@ -32,6 +32,7 @@ struct PromptConfig {
       "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, "
       "and polite "
       "answers to the user's questions.";
+  bool special_as_text = false;
   bool learn_prompts = false;
 
   template <typename F>
@@ -41,6 +42,8 @@ struct PromptConfig {
     f("image_position", image_position,
       "pictures where the text names them, or before all text (as the paper's formula)");
     f("system", system, "what stands before the first turn (v1)");
+    f("special_as_text", special_as_text,
+      "special tokens written out in a question or an answer are plain text; otherwise their ids, as Hugging Face");
     f("learn_prompts", learn_prompts, "train on the questions too, not only on the answers: language modelling");
   }
 };

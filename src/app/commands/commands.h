@@ -23,6 +23,7 @@ Command add_evaluate(CLI::App& app, const Extensions& extensions);
 Command add_score(CLI::App& app, const Extensions& extensions);
 Command add_generate(CLI::App& app, const Extensions& extensions);
 Command add_inspect(CLI::App& app, const Extensions& extensions);
+Command add_preprocess(CLI::App& app, const Extensions& extensions);
 Command add_tokenize(CLI::App& app, const Extensions& extensions);
 Command add_reference(CLI::App& app, const Extensions& extensions);
 

@@ -25,8 +25,7 @@ constexpr int kShownColumns = 48;
 void show(const std::string& path) {
   const io::Image original = io::read_image(path);
   const int width = std::min(kShownColumns, original.width);
-  const io::Image image =
-      resize_bicubic(original, width, std::max(2, original.height * width / original.width / 2 * 2));
+  const io::Image image = resize(original, width, std::max(2, original.height * width / original.width / 2 * 2));
   const auto pixel = [&](int y, int x) {
     return image.rgb.data() + 3 * (static_cast<size_t>(y) * static_cast<size_t>(width) + static_cast<size_t>(x));
   };

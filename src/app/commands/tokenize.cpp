@@ -12,7 +12,7 @@ using io::Json;
 
 struct Options {
   std::string tokenizer;
-  bool decode = false, skip_special = false;
+  bool decode = false, skip_special = false, special_as_text = false;
 };
 
 std::vector<int64_t> ids_of(const Json& json, const std::string& where) {
@@ -40,7 +40,7 @@ ExitCode tokenize(const Options& options) {
     if (options.decode)
       out = tokenizer.decode(ids_of(json, where), options.skip_special);
     else
-      for (const int64_t id : tokenizer.encode(json.as_string())) out.push(id);
+      for (const int64_t id : tokenizer.encode(json.as_string(), !options.special_as_text)) out.push(id);
     std::cout << out.to_string() << "\n";
   }
   return ExitCode::kOk;
@@ -56,6 +56,9 @@ Command add_tokenize(CLI::App& app, const Extensions&) {
   auto* decode = command->add_flag("--decode", options->decode, "turn arrays of ids into strings");
   command->add_flag("--skip-special", options->skip_special, "leave special tokens out of decoded strings")
       ->needs(decode);
+  command
+      ->add_flag("--special-as-text", options->special_as_text, "special tokens written out in a string are plain text")
+      ->excludes(decode);
   return {command, [options] { return tokenize(*options); }};
 }
 

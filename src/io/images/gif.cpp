@@ -72,7 +72,7 @@ bool read_frame(GifFileType* gif, Image& image) {
 
 }  // namespace
 
-Image decode_gif(std::string_view bytes, const std::string& where) {
+Image decode_gif(std::string_view bytes, const std::string& where, uint64_t max_pixels) {
   Reading reading{bytes, 0};
   int code = 0;
   GifFileType* gif = DGifOpen(&reading, read_bytes, &code);
@@ -80,7 +80,7 @@ Image decode_gif(std::string_view bytes, const std::string& where) {
   bool good = false;
   try {
     if (gif != nullptr && find_picture(gif)) {
-      image = new_image(static_cast<uint64_t>(gif->SWidth), static_cast<uint64_t>(gif->SHeight), where);
+      image = new_image(static_cast<uint64_t>(gif->SWidth), static_cast<uint64_t>(gif->SHeight), where, max_pixels);
       good = read_frame(gif, image);
     }
   } catch (...) {

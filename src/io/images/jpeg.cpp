@@ -34,6 +34,7 @@ void on_message(j_common_ptr info, int level) {
 // Where the rows go: allocated once the header has been read.
 struct Target {
   const std::string& where;
+  uint64_t max_pixels;
   Image image;
   std::vector<uint8_t> row;
 };
@@ -41,7 +42,7 @@ struct Target {
 bool is_cmyk(const jpeg_decompress_struct& info) { return info.out_color_space == JCS_CMYK; }
 
 void start(jpeg_decompress_struct& info, Target& target) {
-  target.image = new_image(info.image_width, info.image_height, target.where);
+  target.image = new_image(info.image_width, info.image_height, target.where, target.max_pixels);
   if (info.jpeg_color_space == JCS_CMYK || info.jpeg_color_space == JCS_YCCK)
     info.out_color_space = JCS_CMYK;
   else
@@ -85,13 +86,13 @@ bool decode(std::string_view bytes, jpeg_decompress_struct& info, ErrorManager& 
 
 }  // namespace
 
-Image decode_jpeg(std::string_view bytes, const std::string& where) {
+Image decode_jpeg(std::string_view bytes, const std::string& where, uint64_t max_pixels) {
   jpeg_decompress_struct info{};
   ErrorManager errors{};
   info.err = jpeg_std_error(&errors.base);
   errors.base.error_exit = on_error;
   errors.base.emit_message = on_message;
-  Target target{where, {}, {}};
+  Target target{where, max_pixels, {}, {}};
   try {
     const bool good = decode(bytes, info, errors, target);
     jpeg_destroy_decompress(&info);

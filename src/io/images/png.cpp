@@ -36,6 +36,7 @@ void on_warning(png_structp, png_const_charp) {}
 
 struct Target {
   const std::string& where;
+  uint64_t max_pixels;
   Image image;
   std::vector<uint8_t> pixels;  // as libpng gives them
   std::vector<png_bytep> rows;
@@ -44,7 +45,7 @@ struct Target {
 
 void start(png_structp png, png_infop info, Target& target) {
   const uint32_t width = png_get_image_width(png, info), height = png_get_image_height(png, info);
-  target.image = new_image(width, height, target.where);
+  target.image = new_image(width, height, target.where, target.max_pixels);
   const int type = png_get_color_type(png, info), depth = png_get_bit_depth(png, info);
   target.wide_grey = depth == 16 && type == PNG_COLOR_TYPE_GRAY;
   if (type == PNG_COLOR_TYPE_PALETTE) png_set_palette_to_rgb(png);
@@ -79,11 +80,11 @@ void flush(png_structp) {}
 
 }  // namespace
 
-Image decode_png(std::string_view bytes, const std::string& where) {
+Image decode_png(std::string_view bytes, const std::string& where, uint64_t max_pixels) {
   Reading reading{bytes, 0, {}};
   png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &reading, on_error, on_warning);
   png_infop info = png ? png_create_info_struct(png) : nullptr;
-  Target target{where, {}, {}, {}, false};
+  Target target{where, max_pixels, {}, {}, {}, false};
   try {
     if (!info || !decode(reading, png, info, target))
       refuse_image(where, "expected a whole PNG, got " + std::to_string(bytes.size()) + " bytes: " + reading.message);

@@ -5,7 +5,7 @@
 
 namespace vlmamba::io {
 
-Image decode_webp(std::string_view bytes, const std::string& where) {
+Image decode_webp(std::string_view bytes, const std::string& where, uint64_t max_pixels) {
   const auto* data = reinterpret_cast<const uint8_t*>(bytes.data());
   const auto refuse = [&] {
     refuse_image(where,
@@ -23,7 +23,7 @@ Image decode_webp(std::string_view bytes, const std::string& where) {
   WebPDemuxDelete(demuxer);
   int width = 0, height = 0;
   if (!WebPGetInfo(frame.bytes, frame.size, &width, &height)) refuse();
-  Image image = new_image(static_cast<uint64_t>(width), static_cast<uint64_t>(height), where);
+  Image image = new_image(static_cast<uint64_t>(width), static_cast<uint64_t>(height), where, max_pixels);
   if (!WebPDecodeRGBInto(frame.bytes, frame.size, image.rgb.data(), image.rgb.size(), 3 * width)) refuse();
   return image;
 }
