@@ -1,0 +1,37 @@
+#pragma once
+
+#include <string>
+
+#include "vlmamba/io/json.h"
+#include "vlmamba/io/weights/weight_files.h"
+
+/// Checkpoints for other programs, and back. Every tensor keeps its bytes.
+namespace vlmamba::app {
+
+/// A step folder of this program as a folder of Hugging Face's kind: the whole model with modeling_vl_mamba.py,
+/// tokenizer, processor and model card, and the language model alone in `language_model/`. Throws Error (weights).
+void export_checkpoint(const std::string& step_folder, const std::string& output);
+
+/// The step folder that such a folder came from, or one that was trained on in Python. Throws Error (weights).
+void import_checkpoint(const std::string& folder, const std::string& output);
+
+enum class MambaFormat { kHuggingFace, kOfficial };
+
+/// A Mamba language model's folder in the other format: tensors renamed, config.json rewritten, tokenizer copied.
+/// Throws Error (weights).
+void convert_mamba(const std::string& folder, const std::string& output, MambaFormat to);
+
+/// Weights of any format that is read, a file or a folder, as model.safetensors with the same names. Throws Error
+/// (weights).
+void convert_to_safetensors(const std::string& input, const std::string& output);
+
+/// MambaConfig of transformers for our `model.language_model`. Throws Error (weights) for what it cannot say.
+io::Json mamba_config(const io::Json& language_model, const std::string& where);
+/// The config.json of the other format; `rows` is the embedding's height.
+io::Json official_to_hf(const io::Json& official, int64_t rows, const std::string& where);
+io::Json hf_to_official(const io::Json& hf, const std::string& where);
+
+/// preprocessor_config.json for our `image_processor`.
+io::Json preprocessor_config(const io::Json& image_processor);
+
+}  // namespace vlmamba::app

@@ -1,0 +1,445 @@
+"""VL-Mamba in PyTorch, for checkpoints that `vlmamba convert --to hf` wrote.
+
+    model = AutoModel.from_pretrained(FOLDER, trust_remote_code=True)
+    logits = model(input_ids=ids, pixel_values=pixels).logits     # -200 in ids: a picture, once or once a patch
+
+Parameter names and arithmetic are those of the C++ program. After torch.ops.load_library("libvlmamba_ops.so") the scans
+and convolutions are its kernels; without it they are loops over positions, right and slow.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutput
+
+try:
+    from transformers import PreTrainedConfig
+except ImportError:  # transformers 4
+    from transformers import PretrainedConfig as PreTrainedConfig
+
+IMAGE_TOKEN = -200
+
+
+class VlMambaConfig(PreTrainedConfig):
+    """`vl_mamba` holds the program's own config (`config`) and where training stood (`state`)."""
+
+    model_type = "vl_mamba"
+
+    def __init__(self, vl_mamba=None, **kwargs):
+        self.vl_mamba = vl_mamba or {}
+        super().__init__(**kwargs)
+
+
+def have(name):
+    return hasattr(torch.ops.vlmamba, name)
+
+
+# --- scans: positions are pixels, a direction is an order of them ---------------------------------------------------
+
+
+def scan_orders(scan, height, width, device):
+    """The pixels in the order of each direction: row-major, column-major, and both reversed."""
+    pixels = torch.arange(height * width, device=device)
+    rows, columns = pixels, pixels.view(height, width).t().reshape(-1)
+    orders = [rows, columns, rows.flip(0), columns.flip(0)]
+    return [orders[k] for k in {"forward": [0], "bidirectional": [0, 2], "cross": [0, 1, 2, 3]}[scan]]
+
+
+def selective_scan(u, delta, A, B, C, D, dt_bias, z=None):
+    """u, delta, z [B,L,D]; A [D,N]; B, C [B,L,N]; D, dt_bias [D] -> [B,L,D], in fp32."""
+    if have("selective_scan"):
+        return torch.ops.vlmamba.selective_scan(
+            u, delta, A, B.unsqueeze(2), C.unsqueeze(2), D, z, dt_bias, True)[0]
+    x, delta = u.float(), F.softplus(delta.float() + dt_bias.float())
+    state, ys = x.new_zeros(x.size(0), x.size(2), A.size(1)), []
+    for t in range(x.size(1)):
+        state = torch.exp(delta[:, t, :, None] * A.float()) * state
+        state = state + (delta[:, t] * x[:, t]).unsqueeze(-1) * B[:, t, None].float()
+        ys.append((state * C[:, t, None].float()).sum(-1))
+    y = torch.stack(ys, 1) if ys else torch.zeros_like(x)
+    y = y + x * D.float()
+    if z is not None:
+        y = y * F.silu(z.float())
+    return y.to(u.dtype)
+
+
+def causal_conv(x, weight, bias):
+    """A depthwise convolution over what came before, and SiLU. x [B,L,D], weight [D,1,W] -> [B,L,D]."""
+    if have("causal_conv1d"):
+        return torch.ops.vlmamba.causal_conv1d(x, weight.squeeze(1), bias, activation="silu")[0]
+    taps = weight.size(-1)
+    y = F.conv1d(F.pad(x.transpose(1, 2), (taps - 1, 0)), weight, bias, groups=x.size(-1))
+    return F.silu(y).transpose(1, 2)
+
+
+def scan_map(u, delta, A, B, C, D, dt_bias, scan, height, width):
+    """All directions of a map. u, delta [B,L,K,D]; A [K,D,N]; B, C [B,L,K,N] -> [B,L,K,D]."""
+    if have("selective_scan_2d"):
+        return torch.ops.vlmamba.selective_scan_2d(
+            u, delta, A, B.unsqueeze(3), C.unsqueeze(3), D, dt_bias, True, scan=scan, height=height, width=width,
+            merge=False)
+    ys = []
+    for k, order in enumerate(scan_orders(scan, height, width, u.device)):
+        y = selective_scan(
+            u[:, order, k], delta[:, order, k], A[k], B[:, order, k], C[:, order, k], D[k], dt_bias[k])
+        ys.append(y[:, torch.argsort(order)])
+    return torch.stack(ys, 2)
+
+
+class Conv1d(nn.Module):
+    def __init__(self, channels, taps, bias=True):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(channels, 1, taps))
+        self.bias = nn.Parameter(torch.empty(channels)) if bias else None
+
+
+class MambaMixer(nn.Module):
+    """Mamba-1's layer; `scan_only` has the parameters of one more direction of a map."""
+
+    def __init__(self, dim, d_state=16, d_conv=4, expand=2, dt_rank=0, bias=False, conv_bias=True, scan_only=False):
+        super().__init__()
+        inner, self.rank, self.d_state = expand * dim, dt_rank or math.ceil(dim / 16), d_state
+        if not scan_only:
+            self.in_proj = nn.Linear(dim, 2 * inner, bias=bias)
+            self.out_proj = nn.Linear(inner, dim, bias=bias)
+        self.conv1d = Conv1d(inner, d_conv, conv_bias)
+        self.x_proj = nn.Linear(inner, self.rank + 2 * d_state, bias=False)
+        self.dt_proj = nn.Linear(self.rank, inner)
+        self.A_log = nn.Parameter(torch.empty(inner, d_state))
+        self.D = nn.Parameter(torch.empty(inner))
+
+    def project(self, u):
+        dt, B, C = self.x_proj(u).split([self.rank, self.d_state, self.d_state], -1)
+        return F.linear(dt, self.dt_proj.weight), B, C
+
+    def forward(self, x):
+        x, z = self.in_proj(x).chunk(2, -1)
+        u = causal_conv(x, self.conv1d.weight, self.conv1d.bias)
+        delta, B, C = self.project(u)
+        return self.out_proj(
+            selective_scan(u, delta, -torch.exp(self.A_log), B, C, self.D, self.dt_proj.bias, z))
+
+    def forward_map(self, x, own, scan, height, width):
+        """[I,P,D] -> [I,P,K,D]; `own` is who has the scan's parameters of each direction."""
+        x, z = self.in_proj(x).chunk(2, -1)
+        u = torch.stack([
+            causal_conv(x[:, order], mixer.conv1d.weight, mixer.conv1d.bias)[:, torch.argsort(order)]
+            for mixer, order in zip(own, scan_orders(scan, height, width, x.device))], 2)
+        delta, B, C = (torch.stack(parts, 2) for parts in zip(*[m.project(u[:, :, k]) for k, m in enumerate(own)]))
+        y = scan_map(
+            u, delta, torch.stack([-torch.exp(m.A_log) for m in own]), B, C, torch.stack([m.D for m in own]),
+            torch.stack([m.dt_proj.bias for m in own]), scan, height, width)
+        return self.out_proj(y * F.silu(z).unsqueeze(2))
+
+
+class Ss2d(nn.Module):
+    """VMamba's first block."""
+
+    def __init__(self, dim, d_state, expand, sets):
+        super().__init__()
+        inner, self.rank, self.d_state = expand * dim, math.ceil(dim / 16), d_state
+        self.in_proj = nn.Linear(dim, 2 * inner, bias=False)
+        self.conv2d = nn.Conv2d(inner, inner, 3, padding=1, groups=inner)
+        self.x_proj_weight = nn.Parameter(torch.empty(sets, self.rank + 2 * d_state, inner))
+        self.dt_projs_weight = nn.Parameter(torch.empty(sets, inner, self.rank))
+        self.dt_projs_bias = nn.Parameter(torch.empty(sets, inner))
+        self.A_logs = nn.Parameter(torch.empty(sets * inner, d_state))
+        self.Ds = nn.Parameter(torch.empty(sets * inner))
+        self.out_norm = nn.LayerNorm(inner)
+        self.out_proj = nn.Linear(inner, dim, bias=False)
+
+    def forward(self, x, scan, height, width, merge):
+        x, z = self.in_proj(x).chunk(2, -1)
+        images, length, inner = x.shape
+        u = F.silu(self.conv2d(x.transpose(1, 2).reshape(images, inner, height, width))).flatten(2).transpose(1, 2)
+        directions, sets = len(scan_orders(scan, height, width, x.device)), self.x_proj_weight.size(0)
+        each = lambda tensor: tensor.expand(directions, *tensor.shape[1:])
+        parts = torch.einsum("bld,kcd->blkc", u, each(self.x_proj_weight))
+        dt, B, C = parts.split([self.rank, self.d_state, self.d_state], -1)
+        delta = torch.einsum("blkr,kdr->blkd", dt, each(self.dt_projs_weight))
+        y = scan_map(
+            u.unsqueeze(2).expand(-1, -1, directions, -1), delta, each(-torch.exp(self.A_logs).view(sets, inner, -1)),
+            B, C, each(self.Ds.view(sets, inner)), each(self.dt_projs_bias), scan, height, width)
+        if merge == "concat":
+            return self.out_proj(self.out_norm(y) * F.silu(z).unsqueeze(2))
+        y = y.sum(2) if merge == "sum" else y.mean(2)
+        return self.out_proj(self.out_norm(y) * F.silu(z))
+
+
+class RmsNorm(nn.Module):
+    def __init__(self, dim, eps):
+        super().__init__()
+        self.weight, self.eps = nn.Parameter(torch.ones(dim)), eps
+
+    def forward(self, x):
+        wide = x.float()
+        return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps) * self.weight.float()).to(x.dtype)
+
+
+# --- connectors -----------------------------------------------------------------------------------------------------
+
+
+class Vss(nn.Module):
+    """The vision selective scan over a map of patches."""
+
+    def __init__(self, config, dim, height, width):
+        super().__init__()
+        self.scan, self.merge, self.height, self.width = config["scan"], config["merge"], height, width
+        if self.scan == "none":
+            return
+        directions, shared = len(scan_orders(self.scan, 1, 1, "cpu")), config["weights"] == "shared"
+        if config["block"] == "ss2d":
+            self.ss2d = Ss2d(dim, config["d_state"], config["expand"], 1 if shared else directions)
+        else:
+            shape = dict(d_state=config["d_state"], d_conv=config["d_conv"], expand=config["expand"])
+            self.mamba = MambaMixer(dim, **shape)
+            for k in range(1, 1 if shared else directions):
+                self.add_module(f"direction_{k}", MambaMixer(dim, scan_only=True, **shape))
+        if self.merge == "concat":
+            self.concat = nn.Linear(directions * dim, dim)
+
+    def forward(self, x):
+        if self.scan == "none":
+            return x
+        if hasattr(self, "ss2d"):
+            y = self.ss2d(x, self.scan, self.height, self.width, self.merge)
+            return self.concat(y.flatten(2)) if self.merge == "concat" else y
+        own = [getattr(self, f"direction_{k}", self.mamba)
+               for k in range(len(scan_orders(self.scan, 1, 1, "cpu")))]
+        y = self.mamba.forward_map(x, own, self.scan, self.height, self.width)
+        if self.merge == "concat":
+            return self.concat(y.flatten(2))
+        return y.sum(2) if self.merge == "sum" else y.mean(2)
+
+
+def make_norm(kind, dim):
+    return RmsNorm(dim, 1e-5) if kind == "rmsnorm" else nn.LayerNorm(dim, eps=1e-5)
+
+
+class Mlp(nn.Module):
+    def __init__(self, dim, inner, out, activation):
+        super().__init__()
+        self.fc1, self.fc2, self.activation = nn.Linear(dim, inner), nn.Linear(inner, out), activation
+
+    def forward(self, x):
+        return self.fc2(self.activation(self.fc1(x)))
+
+
+class VssMlp(nn.Module):
+    def __init__(self, config, dim, out, height, width):
+        super().__init__()
+        self.vss, self.norm = Vss(config, dim, height, width), make_norm(config["norm"], dim)
+        self.mlp = Mlp(dim, out, out, F.gelu)
+
+    def forward(self, x):
+        return self.mlp(self.norm(self.vss(x) + x))
+
+
+class VssL2(nn.Module):
+    def __init__(self, config, dim, out, height, width):
+        super().__init__()
+        inner = config["width"] or out
+        self.linear_in = nn.Linear(dim, inner)
+        self.vss, self.norm = Vss(config, inner, height, width), make_norm(config["norm"], inner)
+        self.linear_out = nn.Linear(inner, out)
+
+    def forward(self, x):
+        v = self.linear_in(x)
+        return self.linear_out(self.norm(self.vss(F.gelu(v)) + v))
+
+
+def make_connector(config, dim, out, side):
+    kind = config["kind"]
+    if kind == "mlp":
+        return Mlp(dim, out, out, F.gelu)
+    if kind not in ("vss_mlp", "vss_l2"):
+        raise ValueError(f"connector: expected mlp, vss_mlp or vss_l2, got {kind}")
+    return (VssMlp if kind == "vss_mlp" else VssL2)(config["vss"], dim, out, side, side)
+
+
+# --- the vision encoder ---------------------------------------------------------------------------------------------
+
+ACTIVATIONS = {
+    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "gelu_pytorch_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "relu": F.relu,
+    "silu": F.silu,
+}
+
+
+class VisionAttention(nn.Module):
+    def __init__(self, dim, heads):
+        super().__init__()
+        self.heads = heads
+        self.k_proj, self.v_proj, self.q_proj, self.out_proj = (nn.Linear(dim, dim) for _ in range(4))
+
+    def forward(self, x):
+        split = lambda y: y.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        y = F.scaled_dot_product_attention(split(self.q_proj(x)), split(self.k_proj(x)), split(self.v_proj(x)))
+        return self.out_proj(y.transpose(1, 2).flatten(2))
+
+
+class VisionLayer(nn.Module):
+    def __init__(self, config, activation, eps):
+        super().__init__()
+        dim = config["hidden_size"]
+        self.layer_norm1, self.layer_norm2 = nn.LayerNorm(dim, eps=eps), nn.LayerNorm(dim, eps=eps)
+        self.self_attn = VisionAttention(dim, config["num_heads"])
+        self.mlp = Mlp(dim, config["intermediate_size"], dim, activation)
+
+    def forward(self, x):
+        x = x + self.self_attn(self.layer_norm1(x))
+        return x + self.mlp(self.layer_norm2(x))
+
+
+class VisionEmbeddings(nn.Module):
+    def __init__(self, config, clip, patches):
+        super().__init__()
+        dim = config["hidden_size"]
+        if clip:
+            self.class_embedding = nn.Parameter(torch.empty(dim))
+        self.patch_embedding = nn.Conv2d(3, dim, config["patch_size"], config["patch_size"], bias=not clip)
+        self.position_embedding = nn.Embedding(patches + clip, dim)
+
+    def forward(self, pixels):
+        x = self.patch_embedding(pixels).flatten(2).transpose(1, 2)
+        if hasattr(self, "class_embedding"):
+            x = torch.cat([self.class_embedding.expand(x.size(0), 1, -1), x], 1)
+        return x + self.position_embedding.weight
+
+
+class VisionEncoder(nn.Module):
+    """CLIP or SigLIP up to the layer whose patches are the features."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.clip, self.side = config["kind"] == "clip", config["image_size"] // config["patch_size"]
+        eps = config.get("norm_eps") or (1e-5 if self.clip else 1e-6)
+        activation = ACTIVATIONS[config.get("activation") or ("quick_gelu" if self.clip else "gelu_pytorch_tanh")]
+        layer, last = config["feature_layer"], config["num_layers"]
+        self.embeddings = VisionEmbeddings(config, self.clip, self.side**2)
+        if self.clip:
+            self.pre_layrnorm = nn.LayerNorm(config["hidden_size"], eps=eps)
+        self.encoder = nn.Module()
+        self.encoder.layers = nn.ModuleList(
+            VisionLayer(config, activation, eps) for _ in range(layer if layer >= 0 else last + 1 + layer))
+
+    def forward(self, pixels):
+        x = self.embeddings(pixels)
+        x = self.pre_layrnorm(x) if self.clip else x
+        for layer in self.encoder.layers:
+            x = layer(x)
+        return x[:, 1:] if self.clip else x
+
+
+# --- the language model ---------------------------------------------------------------------------------------------
+
+
+class MambaBlock(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.norm = RmsNorm(c["hidden_size"], c["norm_eps"])
+        self.mixer = MambaMixer(
+            c["hidden_size"], c["d_state"], c["d_conv"], c["expand"], c["dt_rank"], c.get("projection_bias", False),
+            c.get("conv_bias", True))
+
+    def forward(self, x):
+        return x + self.mixer(self.norm(x.to(self.mixer.D.dtype)))  # x is fp32
+
+
+class MambaLanguageModel(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        rows = padded_vocabulary(c)
+        self.backbone = nn.Module()
+        self.backbone.embeddings = nn.Embedding(rows, c["hidden_size"])
+        self.backbone.layers = nn.ModuleList(MambaBlock(c) for _ in range(c["num_layers"]))
+        self.backbone.norm_f = RmsNorm(c["hidden_size"], c["norm_eps"])
+        if not c.get("tie_embeddings", True):
+            self.lm_head = nn.Linear(c["hidden_size"], rows, bias=False)
+
+    def embed(self, ids):
+        return self.backbone.embeddings(ids)
+
+    def forward(self, embeds):
+        x = embeds.float()
+        for layer in self.backbone.layers:
+            x = layer(x)
+        x = self.backbone.norm_f(x).to(embeds.dtype)
+        return self.lm_head(x) if hasattr(self, "lm_head") else F.linear(x, self.backbone.embeddings.weight)
+
+
+def padded_vocabulary(c):
+    return -(-c["vocab_size"] // c["pad_vocab_multiple"]) * c["pad_vocab_multiple"]
+
+
+# --- the whole ------------------------------------------------------------------------------------------------------
+
+
+class VlMambaModel(PreTrainedModel):
+    config_class = VlMambaConfig
+    base_model_prefix = "vl_mamba"
+    main_input_name = "input_ids"
+    all_tied_weights_keys = {}
+
+    def __init__(self, config):
+        super().__init__(config)
+        model = config.vl_mamba["config"]["model"]
+        language = model["language_model"]
+        if language["kind"] != "mamba":
+            raise ValueError(f"language model: expected mamba, got {language['kind']}")
+        self.vision_encoder = VisionEncoder(model["vision_encoder"])
+        self.connector = make_connector(
+            model["connector"], model["vision_encoder"]["hidden_size"], language["hidden_size"],
+            self.vision_encoder.side)
+        self.language_model = MambaLanguageModel(language)
+        self.vocab_size = language["vocab_size"]
+        self.post_init()
+
+    def _init_weights(self, module):
+        pass  # the weights come from a checkpoint
+
+    def get_input_embeddings(self):
+        return self.language_model.backbone.embeddings
+
+    def expand_pictures(self, ids, pictures):
+        """Each -200 that stands for a whole picture becomes one for every patch."""
+        patches = self.vision_encoder.side**2
+        if pictures == 0 or patches == 1 or int((ids == IMAGE_TOKEN).sum()) != pictures:
+            return ids
+        rows = [row.repeat_interleave(torch.where(row == IMAGE_TOKEN, patches, 1)) for row in ids]
+        if len({row.numel() for row in rows}) > 1:
+            raise ValueError("input_ids: expected as many pictures in every row")
+        return torch.stack(rows)
+
+    def forward(self, input_ids, pixel_values=None, labels=None, **unused):
+        ids = self.expand_pictures(input_ids, 0 if pixel_values is None else pixel_values.size(0))
+        embeds = self.language_model.embed(ids.clamp_min(0))
+        places = ids == IMAGE_TOKEN
+        if pixel_values is not None:
+            features = self.connector(self.vision_encoder(pixel_values.to(embeds.dtype)))
+            if features.size(0) * features.size(1) != int(places.sum()):
+                raise ValueError(f"input_ids: expected {features.size(0) * features.size(1)} picture positions, "
+                                 f"got {int(places.sum())}")
+            embeds = embeds.masked_scatter(places.unsqueeze(-1), features.to(embeds.dtype))
+        logits = self.language_model(embeds).float()
+        logits[..., self.vocab_size:] = -torch.inf  # padding of the vocabulary
+        loss = None
+        if labels is not None:
+            loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100)
+        return CausalLMOutput(loss=loss, logits=logits)
+
+    @torch.no_grad()
+    def generate_greedily(self, input_ids, pixel_values=None, max_new_tokens=64, end_token=0):
+        """The ids of the answer to one prompt."""
+        ids = self.expand_pictures(input_ids, 0 if pixel_values is None else pixel_values.size(0))
+        answer = []
+        while len(answer) < max_new_tokens and (not answer or answer[-1] != end_token):
+            answer.append(int(self(ids, pixel_values).logits[0, -1].argmax()))
+            ids = torch.cat([ids, ids.new_tensor([[answer[-1]]])], 1)
+        return answer
