@@ -16,7 +16,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 packages=(
-  ca-certificates clang-format-14 git g++ cmake ninja-build ccache mold python3 python3-pip unzip
+  ca-certificates clang-14 clang-format-14 libclang-rt-14-dev git g++ cmake ninja-build ccache mold python3 python3-pip unzip
   nlohmann-json3-dev libspdlog-dev libfmt-dev libcli11-dev libgtest-dev libgmock-dev libutf8proc-dev libssl-dev
   libjpeg62-turbo-dev libpng-dev libwebp-dev libgif-dev zlib1g-dev)
 wheels=scripts/wheels.txt
