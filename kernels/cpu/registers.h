@@ -45,7 +45,7 @@ inline To bits_as(From from) {
 }  // namespace
 }  // namespace vlmamba::cpu::VLMAMBA_PATH
 
-#include "instructions.h"  // of this instruction set: exp2_of, times_power_of_two, Mask, half precision
+#include "instructions.h"  // of this instruction set: exp2_of, product_rest, Mask, half precision
 
 namespace vlmamba::cpu::VLMAMBA_PATH {
 namespace {
@@ -56,14 +56,14 @@ inline Register<double> exp2_of(Register<double> x) {
   return x;
 }
 
-// e^x to fp32 rounding for every x of at most 0, and NaN for NaN: the whole powers of two are taken out before x is
-// multiplied by log2(e), so that large x lose nothing.
+// e^x to fp32 rounding for every x of at most 0, and NaN for NaN. What the product with log2(e) rounds off comes back
+// as a factor, so that large x lose nothing.
 inline Register<float> exp_of_negative(Register<float> x) {
-  const Register<float> least = Register<float>{} - 104.0f, magic = Register<float>{} + 12582912.0f;  // 1.5 * 2^23
+  const Register<float> least = Register<float>{} - 104.0f, log2e = Register<float>{} + 1.44269502f;
   x = x < least ? least : x;
-  const Register<float> k = (x * 1.44269504f + magic) - magic;
-  const Register<float> rest = (x - k * 0.693359375f) + k * 2.12194440e-4f;
-  return times_power_of_two(exp2_of(rest * 1.44269504f), k);
+  const Register<float> power = x * log2e, rest = product_rest(x, log2e, power) + x * 1.92596300e-8f;
+  const Register<float> e = exp2_of(power);
+  return e + e * (rest * 0.693147181f);
 }
 inline Register<double> exp_of_negative(Register<double> x) {
   for (int i = 0; i < kWidth<double>; ++i) x[i] = exp(x[i]);
@@ -81,15 +81,11 @@ inline Register<M> sigmoid_of(Register<M> x) {
 inline Register<float> softplus(Register<float> x, Register<float>& slope) {
   const Register<float> zero{}, one = zero + 1, e = exp_of_negative(x > zero ? -x : x);
   slope = (x > zero ? one : e) / (one + e);
-  Register<float> p = e * -0.003318470033f + 0.020204574578f;
-  p = p * e - 0.057664426689f;
-  p = p * e + 0.106805539447f;
-  p = p * e - 0.153553955169f;
-  p = p * e + 0.196954003278f;
-  p = p * e - 0.249585873967f;
-  p = p * e + 0.333305113201f;
-  p = p * e - 0.499999327637f;
-  p = p * e + 1.0f;
+  const Register<float> e2 = e * e, e4 = e2 * e2, e8 = e4 * e4;  // all at once, not one after another
+  const Register<float> p01 = e * -0.499999327637f + 1.0f, p23 = e * -0.249585873967f + 0.333305113201f,
+                        p45 = e * -0.153553955169f + 0.196954003278f, p67 = e * -0.057664426689f + 0.106805539447f,
+                        p89 = e * -0.003318470033f + 0.020204574578f;
+  const Register<float> p = (p01 + p23 * e2) + (p45 + p67 * e2) * e4 + p89 * e8;
   return p * e + (x > zero ? x : zero);
 }
 inline Register<double> softplus(Register<double> x, Register<double>& slope) {
@@ -121,6 +117,26 @@ inline void store_all(BFloat16* to, Register<float> x) {
   const Bits chosen = x == x ? rounded : Bits{} + 0x7fc0u;
   const HalfBits narrow = __builtin_convertvector(chosen, HalfBits);
   __builtin_memcpy(to, &narrow, sizeof narrow);
+}
+
+// A few numbers, of which registers hold parts, in the arithmetic's type.
+template <typename M>
+inline M number(M x) {
+  return x;
+}
+inline float number(BFloat16 x) { return bits_as<float>(static_cast<uint32_t>(x.bits) << 16); }
+inline float number(Half x) {
+  const uint32_t magnitude = (x.bits & 0x7fffu) << 13;
+  const float finite = bits_as<float>(magnitude) * 0x1p112f;  // moves the exponent, of subnormal numbers too
+  const uint32_t bits = (x.bits & 0x7c00u) == 0x7c00u ? magnitude | 0x7f800000u : bits_as<uint32_t>(finite);
+  return bits_as<float>(bits | (x.bits & 0x8000u) << 16);
+}
+template <int kCount, typename T>
+inline void widen(const T* from, Math<T>* to) {
+  if constexpr (kCount >= kWidth<Math<T>>)
+    for (int i = 0; i < kCount; i += kWidth<Math<T>>) store_all(to + i, load_all(from + i));
+  else
+    for (int i = 0; i < kCount; ++i) to[i] = number(from[i]);
 }
 
 // The first `width` lanes; those beyond are 0 and are never written.
@@ -157,34 +173,42 @@ inline void store_by_state(M* to, const Register<M>* from, int64_t width, int64_
   }
 }
 
-// x + (x with neighbours at distance kStep exchanged), for two registers at once: lanes i with i & kStep hold y's sums,
-// the others x's.
-template <typename M, int kStep, int... i>
-inline Register<M> add_pairs(Register<M> x, Register<M> y, std::integer_sequence<int, i...>) {
-  constexpr int w = kWidth<M>;
-  return __builtin_shufflevector(x, y, (i & kStep ? w + i : i)...) +
-         __builtin_shufflevector(x, y, (i & kStep ? w + (i ^ kStep) : i ^ kStep)...);
+// Adds neighbouring pieces of kPiece lanes in each stretch of kStretch lanes: those of x, then those of y.
+template <typename M, int kPiece, int kStretch, int... i>
+inline Register<M> add_neighbours(Register<M> x, Register<M> y, std::integer_sequence<int, i...>) {
+  constexpr auto source = [](int lane, int odd) {
+    const int half = kStretch / 2, at = lane % kStretch, first = lane - at;
+    const int piece = at % half / kPiece * 2 + odd;
+    return (at < half ? 0 : kWidth<M>)+first + piece * kPiece + at % kPiece;
+  };
+  return __builtin_shufflevector(x, y, source(i, 0)...) + __builtin_shufflevector(x, y, source(i, 1)...);
 }
 
-// Adds the sum over the lanes of each of `terms` to one element of `to`: a transposition that adds as it goes.
+// Adds the sum over the lanes of each of `terms` to one element of `to`: a transposition that adds as it goes, first
+// within 16 bytes, then across them.
 template <typename M, int kCount>
 inline void add_lane_sums(Register<M> (&terms)[kCount], M* to) {
-  constexpr int w = kWidth<M>, size = kCount < w ? kCount : w;
+  constexpr int w = kWidth<M>, size = kCount < w ? kCount : w, piece = 16 / sizeof(M);
   constexpr std::make_integer_sequence<int, w> lanes;
 #pragma GCC unroll 16
   for (int first = 0; first < kCount; first += size) {
     Register<M>* v = terms + first;
-    if constexpr (size >= 16)
-      for (int j = 0; j < 8; ++j) v[j] = add_pairs<M, 8>(v[j], v[j + 8], lanes);
-    if constexpr (size >= 8)
-      for (int j = 0; j < 4; ++j) v[j] = add_pairs<M, 4>(v[j], v[j + 4], lanes);
-    if constexpr (size >= 4)
-      for (int j = 0; j < 2; ++j) v[j] = add_pairs<M, 2>(v[j], v[j + 2], lanes);
-    if constexpr (size >= 2) v[0] = add_pairs<M, 1>(v[0], v[1], lanes);
-    if constexpr (size <= 8 && w >= 16) v[0] = add_pairs<M, 8>(v[0], v[0], lanes);
-    if constexpr (size <= 4 && w >= 8) v[0] = add_pairs<M, 4>(v[0], v[0], lanes);
-    if constexpr (size <= 2 && w >= 4) v[0] = add_pairs<M, 2>(v[0], v[0], lanes);
-    if constexpr (size == 1 && w >= 2) v[0] = add_pairs<M, 1>(v[0], v[0], lanes);
+    int left = size;
+#pragma GCC unroll 16
+    for (int level = 1; level < piece; level *= 2) {
+#pragma GCC unroll 16
+      for (int j = 0; j < (left + 1) / 2; ++j)
+        v[j] = add_neighbours<M, 1, piece>(v[2 * j], v[left > 1 ? 2 * j + 1 : 2 * j], lanes);
+      left = (left + 1) / 2;
+    }
+    if constexpr (w > piece)
+#pragma GCC unroll 16
+      for (int level = piece; level < w; level *= 2) {
+#pragma GCC unroll 16
+        for (int j = 0; j < (left + 1) / 2; ++j)
+          v[j] = add_neighbours<M, piece, w>(v[2 * j], v[left > 1 ? 2 * j + 1 : 2 * j], lanes);
+        left = (left + 1) / 2;
+      }
     for (int j = 0; j < size; ++j) to[first + j] += v[0][j];
   }
 }

@@ -135,20 +135,27 @@ struct Shares {
   }
 };
 
-constexpr int64_t kShares = 64;  // enough for many threads, few enough for a share to be worth its start
-
-Shares forward_shares(const ScanInputs& in, int64_t lanes) {
-  const int64_t rows = in.rows(), blocks = in.blocks(lanes), row_parts = std::min(rows, kShares);
-  const int64_t slices = std::min(blocks, kShares / std::max<int64_t>(row_parts, 1));
-  return {rows, blocks, row_parts, std::max<int64_t>(slices, 1)};
+// As many shares as are worth a thread: a million states' steps each, but no more than many threads need.
+int64_t shares_of(const ScanInputs& in) {
+  constexpr int64_t kStepsAShare = 1 << 20, kMost = 64;
+  const int64_t steps = in.rows() * in.length() * in.directions() * in.channels() * in.states();
+  return std::clamp<int64_t>(steps / kStepsAShare, 1, kMost);
 }
 
-// Every slice of channels has its own part of dB and dC, every part of the rows its own of dA: together at most 3/64 of
-// a tensor of all states.
+// By strips of channels first, since rows that follow each other share a block's parameters.
+Shares forward_shares(const ScanInputs& in, int64_t lanes) {
+  constexpr int64_t kBlocksAStrip = 8;
+  const int64_t rows = in.rows(), blocks = in.blocks(lanes), wanted = shares_of(in);
+  const int64_t slices = std::max<int64_t>(std::min(wanted, blocks / kBlocksAStrip), 1);
+  return {rows, blocks, std::min(rows, (wanted + slices - 1) / slices), slices};
+}
+
+// By rows first. Every slice of channels has its own part of dB and dC, every part of the rows its own of dA: together
+// at most 3/64 of a tensor of all states.
 Shares backward_shares(const ScanInputs& in, int64_t lanes) {
-  const int64_t rows = in.rows(), blocks = in.blocks(lanes), half = kShares / 2;
-  const int64_t row_parts = std::min({rows, half, std::max<int64_t>(rows * in.length() / 64, 1)});
-  const int64_t slices = std::min({blocks, half / std::max<int64_t>(row_parts, 1), in.channels() / 64});
+  const int64_t rows = in.rows(), blocks = in.blocks(lanes), wanted = shares_of(in);
+  const int64_t row_parts = std::min({rows, wanted, std::max<int64_t>(rows * in.length() / 64, 1)});
+  const int64_t slices = std::min({blocks, wanted / std::max<int64_t>(row_parts, 1), in.channels() / 64});
   return {rows, blocks, row_parts, std::max<int64_t>(slices, 1)};
 }
 

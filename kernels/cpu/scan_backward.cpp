@@ -1,13 +1,18 @@
-// The backward scans. A block goes forward once and keeps its states every kTile steps; then, from the last tile to the
-// first, it computes the tile's states and decays again into cache and walks backward through them, a group of states
-// in registers at a time. See registers.h for how this file is compiled.
+// The backward scans. A block goes forward once and keeps its states at the start of every tile of steps; then, from
+// the last tile to the first, it computes the tile's states and decays again into cache and walks backward through
+// them, a group of states in registers at a time. See registers.h for how this file is compiled.
 
 #include "kernels/cpu/scan_block.h"
 
 namespace vlmamba::cpu::VLMAMBA_PATH {
 namespace {
 
-constexpr int64_t kTile = 16;
+// Of one tile no state needs to be kept, of two only the first is gone through twice; more of them should fit the
+// nearest cache. Lengths do not change results.
+constexpr int64_t kTile = 64;
+constexpr int64_t tile_length(int64_t steps) {
+  return steps <= kTile ? kTile : steps <= 2 * kTile ? (steps + 1) / 2 : kTile / 2;
+}
 
 template <typename M>
 struct Tile {
@@ -29,6 +34,7 @@ struct Lane {
   const int64_t row, k;
   const Parameters<M>& own;
   const Mask<M> mask;
+  const Turn turn;
 };
 
 // What a block sums up over steps and rows: dA log2(e), the gradients of D and delta_bias.
@@ -38,52 +44,61 @@ struct Sums {
   Register<M>* da;  // [N]
 };
 
+// A whole tile's inputs. Asks for the memory of the next tile at the same time: lines of far positions come one by one,
+// and late.
 template <typename T, typename M = Math<T>>
-void read_inputs(const Lane<T>& lane, const Steps& steps, int64_t first, Tile<M>& tile) {
+void read_inputs(const Lane<T>& lane, const Steps& steps, int64_t first, int64_t count, Tile<M>& tile) {
   const ScanProblem<T>& p = lane.p;
-  const int64_t channel = lane.block.channel, width = lane.block.width;
+  const auto u = column(p.u, lane.row, lane.k, lane.block), delta = column(p.delta, lane.row, lane.k, lane.block);
+  const int64_t width = lane.block.width, last = steps.count - 1;
   const int32_t* at = steps.at + first;
-  for (int64_t t = 0; t < kTile; ++t) {
-    if (first + t + kTile < steps.count) {
-      prefetch(p.u, lane.row, at[t + kTile], lane.k, channel);
-      prefetch(p.delta, lane.row, at[t + kTile], lane.k, channel);
-    }
-    Register<M> delta = load(p.delta.at(lane.row, at[t], lane.k) + channel, width) + lane.own.bias, slope;
-    if (p.delta_softplus) delta = softplus(delta, slope);
-    tile.delta[t] = delta;
-    tile.input[t] = delta * load(p.u.at(lane.row, at[t], lane.k) + channel, width);
+  for (int64_t t = 0; t < count; ++t) {
+    const int64_t next = steps.at[first + t + count < last ? first + t + count : last];
+    prefetch(u, next, 0, lane.turn);
+    prefetch(delta, next, 1, lane.turn);
+    Register<M> step = load(delta[at[t]], width) + lane.own.bias, slope;
+    if (p.delta_softplus) step = softplus(step, slope);
+    tile.delta[t] = step;
+    tile.input[t] = step * load(u[at[t]], width);
   }
 }
 
-// One step's inputs again, and what it needs on the way back.
+// The inputs again, and what the way back needs; asks for the memory of the tile before.
 template <typename T, typename M = Math<T>>
-void read_step(const Lane<T>& lane, int64_t at, int64_t t, Tile<M>& tile) {
+void read_all(const Lane<T>& lane, const Steps& steps, int64_t first, int64_t count, int64_t length, Tile<M>& tile) {
   const ScanProblem<T>& p = lane.p;
-  const int64_t channel = lane.block.channel, width = lane.block.width;
-  const Register<M> u = load(p.u.at(lane.row, at, lane.k) + channel, width);
-  Register<M> delta = load(p.delta.at(lane.row, at, lane.k) + channel, width) + lane.own.bias;
-  tile.slope[t] = Register<M>{} + 1;
-  if (p.delta_softplus) delta = softplus(delta, tile.slope[t]);
-  tile.u[t] = u;
-  tile.delta[t] = delta;
-  tile.input[t] = delta * u;
-  tile.dinput[t] = tile.ddecay[t] = Register<M>{};
-  tile.y[t] = p.skip ? lane.own.skip * u : Register<M>{};
-  Register<M> dy = load(lane.g.dy.at(lane.row, at, lane.k) + channel, width);
-  if (p.z.data) {
-    const Register<M> z = load(p.z.at(lane.row, at, 0) + channel, width), gate = sigmoid_of<M>(z);
-    tile.dgate[t] = dy * gate * (1 + z * (1 - gate));
-    dy *= z * gate;
+  const auto u = column(p.u, lane.row, lane.k, lane.block), delta = column(p.delta, lane.row, lane.k, lane.block),
+             z = column(p.z, lane.row, lane.k, lane.block), dy = column(lane.g.dy, lane.row, lane.k, lane.block);
+  const auto du = column(lane.g.du, lane.row, lane.k, lane.block),
+             ddelta = column(lane.g.ddelta, lane.row, lane.k, lane.block),
+             dz = column(lane.g.dz, lane.row, lane.k, lane.block);
+  const int64_t width = lane.block.width;
+  const int32_t* at = steps.at + first;
+  for (int64_t t = 0; t < count; ++t) {
+    const int64_t before = steps.at[first + t < length ? 0 : first + t - length];
+    prefetch(u, before, 0, lane.turn);
+    prefetch(delta, before, 1, lane.turn);
+    prefetch(z, before, 2, lane.turn);
+    prefetch(dy, before, 3, lane.turn);
+    prefetch(du, before, 4, lane.turn);
+    prefetch(ddelta, before, 5, lane.turn);
+    prefetch(dz, before, 6, lane.turn);
+    const Register<M> input = load(u[at[t]], width);
+    Register<M> step = load(delta[at[t]], width) + lane.own.bias, gradient = load(dy[at[t]], width);
+    tile.slope[t] = Register<M>{} + 1;
+    if (p.delta_softplus) step = softplus(step, tile.slope[t]);
+    tile.u[t] = input;
+    tile.delta[t] = step;
+    tile.input[t] = step * input;
+    tile.dinput[t] = tile.ddecay[t] = Register<M>{};
+    tile.y[t] = p.skip ? lane.own.skip * input : Register<M>{};
+    if (z.data) {
+      const Register<M> x = load(z[at[t]], width), gate = sigmoid_of<M>(x);
+      tile.dgate[t] = gradient * gate * (1 + x * (1 - gate));
+      gradient *= x * gate;
+    }
+    tile.dy[t] = gradient;
   }
-  tile.dy[t] = dy;
-}
-
-template <typename T>
-void prefetch_step(const Lane<T>& lane, int64_t at) {
-  const int64_t channel = lane.block.channel;
-  for (const auto& tensor : {lane.p.u, lane.p.delta, lane.p.z, lane.g.dy})
-    prefetch(tensor, lane.row, at, lane.k, channel);
-  for (const auto& tensor : {lane.g.du, lane.g.ddelta, lane.g.dz}) prefetch(tensor, lane.row, at, lane.k, channel);
 }
 
 // Takes kCount states through the tile.
@@ -168,72 +183,71 @@ void retreat(const Lane<T>& lane, Tile<M>& tile, const int32_t* at, const bool* 
   for (int j = 0; j < kCount; ++j) gradient[j] = dh[j], sum[j] = da[j];
 }
 
-// Writes the gradients of one step. Those of a u that directions share add up in `shared` until the last.
+// Writes the gradients of a tile. Those of a u that directions share add up in `shared` until the last.
 template <typename T, typename M = Math<T>>
-void write_step(const Lane<T>& lane, int64_t at, int64_t t, const Tile<M>& tile, Sums<M>& sums, Register<M>* shared) {
+void write_gradients(const Lane<T>& lane, const int32_t* at, int64_t count, const Tile<M>& tile, Sums<M>& sums,
+                     Register<M>* shared) {
   const ScanProblem<T>& p = lane.p;
-  const int64_t channel = lane.block.channel, width = lane.block.width;
-  const Register<M> u = tile.u[t], dy = tile.dy[t];
-  const Register<M> ddelta = (u * tile.dinput[t] + tile.ddecay[t] * static_cast<M>(1 / kLog2E)) * tile.slope[t];
-  store(lane.g.ddelta.at(lane.row, at, lane.k) + channel, ddelta, width);
-  sums.dbias += ddelta;
-  sums.dskip += dy * u;
-  Register<M> du = tile.delta[t] * tile.dinput[t];
-  if (p.skip) du += lane.own.skip * dy;
-  if (shared && lane.k > 0) du += shared[at];
-  if (shared && lane.k + 1 < p.directions)
-    shared[at] = du;
-  else
-    store(lane.g.du.at(lane.row, at, lane.k) + channel, du, width);
-  if (lane.g.dz.data) store(lane.g.dz.at(lane.row, at, 0) + channel, tile.dgate[t] * tile.y[t], width);
+  const auto to_du = column(lane.g.du, lane.row, lane.k, lane.block),
+             to_ddelta = column(lane.g.ddelta, lane.row, lane.k, lane.block),
+             to_dz = column(lane.g.dz, lane.row, lane.k, lane.block);
+  const int64_t width = lane.block.width;
+  const bool adds = shared && lane.k > 0, keeps = shared && lane.k + 1 < p.directions;
+  for (int64_t t = 0; t < count; ++t) {
+    const Register<M> u = tile.u[t], dy = tile.dy[t];
+    const Register<M> ddelta = (u * tile.dinput[t] + tile.ddecay[t] * static_cast<M>(1 / kLog2E)) * tile.slope[t];
+    store(to_ddelta[at[t]], ddelta, width);
+    sums.dbias += ddelta;
+    sums.dskip += dy * u;
+    Register<M> du = tile.delta[t] * tile.dinput[t];
+    if (p.skip) du += lane.own.skip * dy;
+    if (adds) du += shared[at[t]];
+    if (keeps)
+      shared[at[t]] = du;
+    else
+      store(to_du[at[t]], du, width);
+    if (to_dz.data) store(to_dz[at[t]], tile.dgate[t] * tile.y[t], width);
+  }
 }
 
+// The states at the start of the tile after this one of `count` steps, of those at its start.
+template <typename T, typename M = Math<T>>
+void keep_states(const Lane<T>& lane, const Steps& steps, int64_t first, int64_t count, Tile<M>& tile,
+                 Register<M>* starts) {
+  const ScanProblem<T>& p = lane.p;
+  read_inputs(lane, steps, first, count, tile);
+  for (int64_t n = 0; n < p.states; ++n) starts[p.states + n] = starts[n];
+  for_state_groups<kBackwardStates>(p.states, [&](auto group, int64_t n) {
+    constexpr int size = decltype(group)::value;
+    gather<size>(p.b, lane.row, lane.k, lane.block.group, n, steps.at + first, count, tile.b);
+    advance<size>(tile, steps.reset ? steps.reset + first : nullptr, count, lane.own.a + n, starts + p.states + n);
+  });
+}
+
+// What one block of the strip keeps while it walks back.
 template <typename M>
-struct Workspace {
+struct Walk {
   Register<M>* starts;  // [tiles, N]: the states that the tiles find
   Register<M>* dh;      // [N]
   Register<M>* shared;  // [L] or null
 };
 
-// The states at the start of every tile.
 template <typename T, typename M = Math<T>>
-void keep_states(const Lane<T>& lane, const Steps& steps, Tile<M>& tile, Register<M>* starts) {
+void scan_tile(const Lane<T>& lane, const Steps& steps, int64_t index, int64_t length, Tile<M>& tile,
+               const Walk<M>& walk, Sums<M>& sums) {
   const ScanProblem<T>& p = lane.p;
-  read_initial_state(p, lane.block, lane.row, starts);
-  for (int64_t first = 0; first + kTile < steps.count; first += kTile, starts += p.states) {
-    const int32_t* at = steps.at + first;
-    read_inputs(lane, steps, first, tile);
-    for (int64_t n = 0; n < p.states; ++n) starts[p.states + n] = starts[n];
-    for_state_groups<kBackwardStates>(p.states, [&](auto group, int64_t n) {
-      constexpr int size = decltype(group)::value;
-      gather<size>(p.b, lane.row, lane.k, lane.block.group, n, at, kTile, tile.b);
-      advance<size>(tile, steps.reset ? steps.reset + first : nullptr, kTile, lane.own.a + n, starts + p.states + n);
-    });
-  }
-}
-
-template <typename T, typename M = Math<T>>
-void scan_direction(const Lane<T>& lane, const Steps& steps, const Workspace<M>& work, Sums<M>& sums) {
-  const ScanProblem<T>& p = lane.p;
-  Tile<M> tile;
-  keep_states(lane, steps, tile, work.starts);
-  for (int64_t i = (steps.count + kTile - 1) / kTile - 1; i >= 0; --i) {
-    const int64_t first = i * kTile, count = steps.count - first < kTile ? steps.count - first : kTile;
-    const int32_t* at = steps.at + first;
-    const bool* reset = steps.reset ? steps.reset + first : nullptr;
-    for (int64_t t = 0; t < count; ++t) {
-      if (first > 0) prefetch_step(lane, at[t - kTile]);
-      read_step(lane, at[t], t, tile);
-    }
-    for_state_groups<kBackwardStates>(p.states, [&](auto group, int64_t n) {
-      constexpr int size = decltype(group)::value;
-      gather<size>(p.b, lane.row, lane.k, lane.block.group, n, at, count, tile.b);
-      gather<size>(p.c, lane.row, lane.k, lane.block.group, n, at, count, tile.c);
-      recompute<size>(lane, tile, at, reset, count, n, work.starts + i * p.states + n);
-      retreat<size>(lane, tile, at, reset, count, n, work.dh + n, sums.da + n);
-    });
-    for (int64_t t = 0; t < count; ++t) write_step(lane, at[t], t, tile, sums, work.shared);
-  }
+  const int64_t first = index * length, count = steps.count - first < length ? steps.count - first : length;
+  const int32_t* at = steps.at + first;
+  const bool* reset = steps.reset ? steps.reset + first : nullptr;
+  read_all(lane, steps, first, count, length, tile);
+  for_state_groups<kBackwardStates>(p.states, [&](auto group, int64_t n) {
+    constexpr int size = decltype(group)::value;
+    gather<size>(p.b, lane.row, lane.k, lane.block.group, n, at, count, tile.b);
+    gather<size>(p.c, lane.row, lane.k, lane.block.group, n, at, count, tile.c);
+    recompute<size>(lane, tile, at, reset, count, n, walk.starts + index * p.states + n);
+    retreat<size>(lane, tile, at, reset, count, n, walk.dh + n, sums.da + n);
+  });
+  write_gradients(lane, at, count, tile, sums, walk.shared);
 }
 
 template <typename T>
@@ -263,37 +277,100 @@ void read_final_gradient(const ScanProblem<T>& p, const ScanGradients<T>& g, con
     for (int64_t n = 0; n < p.states; ++n) dh[n] = Register<M>{};
 }
 
+// A strip of blocks, with all that it keeps over the directions of a row.
+template <typename T>
+class Strip {
+ public:
+  using M = Math<T>;
+
+  Strip(const ScanProblem<T>& problem, const ScanGradients<T>& gradients)
+      : p_(problem),
+        g_(gradients),
+        starts_size_((p_.length / (kTile / 2) + 2) * p_.states),
+        own_size_(p_.directions * p_.states),
+        a_(kStrip * own_size_),
+        da_(kStrip * own_size_),
+        dh_(kStrip * p_.states),
+        starts_(kStrip * starts_size_),
+        shared_(shares_u() ? kStrip * p_.length : 0),
+        owns_(kStrip * p_.directions),
+        sums_(kStrip * p_.directions),
+        find_(p_) {}
+
+  void start(int64_t first_block, int64_t count) {
+    count_ = count;
+    for (int64_t j = 0; j < count_; ++j) {
+      blocks_[j] = block_at(p_.channels, p_.groups, first_block + j, kWidth<M>);
+      for (int64_t k = 0; k < p_.directions; ++k) {
+        const int64_t i = j * p_.directions + k;
+        owns_[i].a = a_ + i * p_.states;
+        read_parameters(p_, blocks_[j], k, owns_[i]);
+        sums_[i] = Sums<M>{{}, {}, da_ + i * p_.states};
+        for (int64_t n = 0; n < p_.states; ++n) sums_[i].da[n] = Register<M>{};
+      }
+    }
+  }
+
+  void scan_row(int64_t row) {
+    for (int64_t k = 0; k < p_.directions; ++k) scan_direction(row, k);
+    for (int64_t j = 0; j < count_; ++j) {
+      write_padding(p_, g_, row, blocks_[j]);
+      if (g_.dinitial_state)
+        store_by_state(g_.dinitial_state + (row * p_.channels + blocks_[j].channel) * p_.states, dh_ + j * p_.states,
+                       blocks_[j].width, p_.states);
+    }
+  }
+
+  void finish() {
+    for (int64_t j = 0; j < count_; ++j)
+      for (int64_t k = 0; k < p_.directions; ++k) write_sums(p_, g_, blocks_[j], k, sums_[j * p_.directions + k]);
+  }
+
+ private:
+  bool shares_u() const { return !p_.u_per_direction && p_.directions > 1; }
+  Lane<T> lane(int64_t row, int64_t k, int64_t j) const {
+    return {p_, g_, blocks_[j], row, k, owns_[j * p_.directions + k], first_lanes<M>(blocks_[j].width), {j, count_}};
+  }
+  Walk<M> walk(int64_t j) const {
+    return {starts_ + j * starts_size_, dh_ + j * p_.states, shares_u() ? shared_ + j * p_.length : nullptr};
+  }
+
+  void scan_direction(int64_t row, int64_t k) {
+    const Steps steps = find_(row, k);
+    for (int64_t j = 0; j < count_; ++j) {
+      read_final_gradient(p_, g_, blocks_[j], row, walk(j).dh);
+      read_initial_state(p_, blocks_[j], row, walk(j).starts);
+    }
+    const int64_t length = tile_length(steps.count), tiles = (steps.count + length - 1) / length;
+    for (int64_t i = 0; i + 1 < tiles; ++i)
+      for (int64_t j = 0; j < count_; ++j)
+        keep_states(lane(row, k, j), steps, i * length, length, tile_, walk(j).starts + i * p_.states);
+    for (int64_t i = tiles - 1; i >= 0; --i)
+      for (int64_t j = 0; j < count_; ++j)
+        scan_tile(lane(row, k, j), steps, i, length, tile_, walk(j), sums_[j * p_.directions + k]);
+  }
+
+  const ScanProblem<T>& p_;
+  const ScanGradients<T>& g_;
+  const int64_t starts_size_, own_size_;
+  const Memory<Register<M>> a_, da_, dh_, starts_, shared_;
+  const Memory<Parameters<M>> owns_;
+  const Memory<Sums<M>> sums_;
+  const StepFinder<T> find_;
+  int64_t count_ = 0;
+  Block blocks_[kStrip];
+  Tile<M> tile_;
+};
+
 }  // namespace
 
 template <typename T>
 void scan_backward(const ScanProblem<T>& p, const ScanGradients<T>& g, const Share& share) {
-  using M = Math<T>;
-  const StepFinder<T> find(p);
-  const bool shares_u = !p.u_per_direction && p.directions > 1;
-  const int64_t tiles = (p.length + kTile - 1) / kTile, own_size = p.directions * p.states;
-  const Memory<Register<M>> a(own_size), da(own_size), dh(p.states), starts((tiles + 1) * p.states),
-      shared(shares_u ? p.length : 0);
-  const Memory<Parameters<M>> owns(p.directions);
-  const Memory<Sums<M>> sums(p.directions);
-  const Workspace<M> work{starts, dh, shares_u ? shared + 0 : nullptr};
-  for (int64_t index = share.first_block; index < share.last_block; ++index) {
-    const Block block = block_at(p.channels, p.groups, index, kWidth<M>);
-    for (int64_t k = 0; k < p.directions; ++k) {
-      owns[k].a = a + k * p.states;
-      read_parameters(p, block, k, owns[k]);
-      sums[k] = Sums<M>{{}, {}, da + k * p.states};
-      for (int64_t n = 0; n < p.states; ++n) sums[k].da[n] = Register<M>{};
-    }
-    for (int64_t row = share.first_row; row < share.last_row; ++row) {
-      for (int64_t k = 0; k < p.directions; ++k) {
-        read_final_gradient(p, g, block, row, dh + 0);
-        scan_direction(Lane<T>{p, g, block, row, k, owns[k], first_lanes<M>(block.width)}, find(row, k), work, sums[k]);
-      }
-      write_padding(p, g, row, block);
-      if (g.dinitial_state)
-        store_by_state(g.dinitial_state + (row * p.channels + block.channel) * p.states, dh + 0, block.width, p.states);
-    }
-    for (int64_t k = 0; k < p.directions; ++k) write_sums(p, g, block, k, sums[k]);
+  Strip<T> strip(p, g);
+  for (int64_t index = share.first_block; index < share.last_block; index += kStrip) {
+    strip.start(index, share.last_block - index < kStrip ? share.last_block - index : kStrip);
+    for (int64_t row = share.first_row; row < share.last_row; ++row) strip.scan_row(row);
+    strip.finish();
   }
 }
 

@@ -15,6 +15,13 @@ struct Steps {
   int64_t count;
 };
 
+// Neighbouring blocks take turns in a tile, so that memory is fetched in longer pieces than a block is wide: lines of
+// far positions alone come late and one by one.
+constexpr int64_t kStrip = 8;
+struct Turn {
+  int64_t block, blocks;  // of the strip
+};
+
 // Finds the steps of rows; holds what it finds until the next row is asked for.
 template <typename T>
 class StepFinder {
@@ -64,26 +71,34 @@ void read_initial_state(const ScanProblem<T>& p, const Block& block, int64_t row
     for (int64_t n = 0; n < p.states; ++n) h[n] = Register<M>{};
 }
 
-// Asks for memory that the next tile will need; lines of far rows come one by one, and late.
+// A block's channels of one row and direction, by position.
 template <typename T>
-inline void prefetch(const Strided<T>& tensor, int64_t row, int64_t position, int64_t k, int64_t channel) {
-  if (tensor.data) __builtin_prefetch(tensor.at(row, position, k) + channel);
+struct Column {
+  T* data;
+  int64_t step;
+
+  T* operator[](int64_t position) const { return data + position * step; }
+};
+template <typename T>
+Column<T> column(const Strided<T>& tensor, int64_t row, int64_t k, const Block& block) {
+  if (tensor.data == nullptr) return {nullptr, 0};
+  return {tensor.at(row, 0, k) + block.channel, tensor.position};
+}
+
+// Asks for the memory of a whole strip at a position. Of several tensors each is another block's task.
+template <typename T>
+inline void prefetch(const Column<T>& own, int64_t position, int64_t task, const Turn& turn) {
+  if (own.data == nullptr || task % turn.blocks != turn.block) return;
+  for (int64_t j = 0; j < turn.blocks; ++j)
+    __builtin_prefetch(own[position] + (j - turn.block) * kWidth<Math<std::remove_const_t<T>>>);
 }
 
 // B or C of some steps and kCount states from n on, side by side in the type of the arithmetic.
 template <int kCount, typename T, typename M = Math<T>>
 void gather(const Strided<const T>& from, int64_t row, int64_t k, int64_t group, int64_t n, const int32_t* at,
             int64_t count, M* to) {
-  constexpr int step = kCount < kWidth<M> ? kCount : kWidth<M>;
-  for (int64_t t = 0; t < count; ++t)
-    for (int first = 0; first < kCount; first += step) {
-      const T* source = from.at(row, at[t], k, group) + n + first;
-      M* target = to + t * kCount + first;
-      if constexpr (step == kWidth<M>)
-        store_all(target, load_all(source));
-      else
-        store(target, load(source, step), step);
-    }
+  const T* source = from.at(row, 0, k, group) + n;
+  for (int64_t t = 0; t < count; ++t) widen<kCount>(source + at[t] * from.position, to + t * kCount);
 }
 
 // Calls work(Count<c>(), n) for the groups of states n .. n+c-1 that make up all of them, the largest first.

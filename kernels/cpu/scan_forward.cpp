@@ -23,26 +23,30 @@ struct Lane {
   const Block block;
   const int64_t row, k;
   const Parameters<M>& own;
+  const Turn turn;
 };
 
+// Asks for the memory of the next tile at the same time: lines of far positions come one by one, and late.
 template <typename T, typename M = Math<T>>
 void read_inputs(const Lane<T>& lane, const Steps& steps, int64_t first, int64_t count, Tile<M>& tile) {
   const ScanProblem<T>& p = lane.p;
-  const int64_t channel = lane.block.channel, width = lane.block.width;
+  const auto u = column(p.u, lane.row, lane.k, lane.block), delta = column(p.delta, lane.row, lane.k, lane.block),
+             z = column(p.z, lane.row, lane.k, lane.block);
+  const auto y = column(lane.out.y, lane.row, lane.k, lane.block);
+  const int64_t width = lane.block.width, last = steps.count - 1;
   const int32_t* at = steps.at + first;
   for (int64_t t = 0; t < count; ++t) {
-    if (first + t + kTile < steps.count) {
-      prefetch(p.u, lane.row, at[t + kTile], lane.k, channel);
-      prefetch(p.delta, lane.row, at[t + kTile], lane.k, channel);
-      prefetch(p.z, lane.row, at[t + kTile], lane.k, channel);
-      prefetch(lane.out.y, lane.row, at[t + kTile], lane.k, channel);
-    }
-    const Register<M> u = load(p.u.at(lane.row, at[t], lane.k) + channel, width);
-    Register<M> delta = load(p.delta.at(lane.row, at[t], lane.k) + channel, width) + lane.own.bias, slope;
-    if (p.delta_softplus) delta = softplus(delta, slope);
-    tile.delta[t] = delta;
-    tile.input[t] = delta * u;
-    tile.y[t] = p.skip ? lane.own.skip * u : Register<M>{};
+    const int64_t next = steps.at[first + t + kTile < last ? first + t + kTile : last];
+    prefetch(u, next, 0, lane.turn);
+    prefetch(delta, next, 1, lane.turn);
+    prefetch(z, next, 2, lane.turn);
+    prefetch(y, next, 3, lane.turn);
+    const Register<M> input = load(u[at[t]], width);
+    Register<M> step = load(delta[at[t]], width) + lane.own.bias, slope;
+    if (p.delta_softplus) step = softplus(step, slope);
+    tile.delta[t] = step;
+    tile.input[t] = step * input;
+    tile.y[t] = p.skip ? lane.own.skip * input : Register<M>{};
   }
 }
 
@@ -73,40 +77,39 @@ void advance(Tile<M>& tile, const bool* reset, int64_t count, const Register<M>*
 // Gates and writes the tile's outputs. Directions that are merged add up in `sums` until the last.
 template <typename T, typename M = Math<T>>
 void write_outputs(const Lane<T>& lane, const int32_t* at, int64_t count, const Tile<M>& tile, Register<M>* sums) {
-  const ScanProblem<T>& p = lane.p;
-  const int64_t channel = lane.block.channel, width = lane.block.width;
-  const bool adds = sums && lane.k > 0, keeps = sums && lane.k + 1 < p.directions;
+  const auto z = column(lane.p.z, lane.row, lane.k, lane.block);
+  const auto to = column(lane.out.y, lane.row, lane.k, lane.block);
+  const int64_t width = lane.block.width;
+  const bool adds = sums && lane.k > 0, keeps = sums && lane.k + 1 < lane.p.directions;
   for (int64_t t = 0; t < count; ++t) {
     Register<M> y = tile.y[t];
-    if (p.z.data) {
-      const Register<M> z = load(p.z.at(lane.row, at[t], 0) + channel, width);
-      y *= z * sigmoid_of<M>(z);
+    if (z.data) {
+      const Register<M> gate = load(z[at[t]], width);
+      y *= gate * sigmoid_of<M>(gate);
     }
     if (adds) y += sums[at[t]];
     if (keeps)
       sums[at[t]] = y;
     else
-      store(lane.out.y.at(lane.row, at[t], lane.k) + channel, y, width);
+      store(to[at[t]], y, width);
   }
 }
 
 template <typename T, typename M = Math<T>>
-void scan_direction(const Lane<T>& lane, const Steps& steps, Register<M>* h, Register<M>* sums) {
+void scan_tile(const Lane<T>& lane, const Steps& steps, int64_t first, Tile<M>& tile, Register<M>* h,
+               Register<M>* sums) {
   const ScanProblem<T>& p = lane.p;
-  Tile<M> tile;
-  for (int64_t first = 0; first < steps.count; first += kTile) {
-    const int64_t count = steps.count - first < kTile ? steps.count - first : kTile;
-    const int32_t* at = steps.at + first;
-    const bool* reset = steps.reset ? steps.reset + first : nullptr;
-    read_inputs(lane, steps, first, count, tile);
-    for_state_groups<kForwardStates>(p.states, [&](auto group, int64_t n) {
-      constexpr int size = decltype(group)::value;
-      gather<size>(p.b, lane.row, lane.k, lane.block.group, n, at, count, tile.b);
-      gather<size>(p.c, lane.row, lane.k, lane.block.group, n, at, count, tile.c);
-      advance<size>(tile, reset, count, lane.own.a + n, h + n);
-    });
-    write_outputs(lane, at, count, tile, sums);
-  }
+  const int64_t count = steps.count - first < kTile ? steps.count - first : kTile;
+  const int32_t* at = steps.at + first;
+  const bool* reset = steps.reset ? steps.reset + first : nullptr;
+  read_inputs(lane, steps, first, count, tile);
+  for_state_groups<kForwardStates>(p.states, [&](auto group, int64_t n) {
+    constexpr int size = decltype(group)::value;
+    gather<size>(p.b, lane.row, lane.k, lane.block.group, n, at, count, tile.b);
+    gather<size>(p.c, lane.row, lane.k, lane.block.group, n, at, count, tile.c);
+    advance<size>(tile, reset, count, lane.own.a + n, h + n);
+  });
+  write_outputs(lane, at, count, tile, sums);
 }
 
 template <typename T>
@@ -123,22 +126,36 @@ void scan_forward(const ScanProblem<T>& p, const ScanOutput<T>& out, const Share
   using M = Math<T>;
   const StepFinder<T> find(p);
   const bool sums_up = p.merge && p.directions > 1;
-  const Memory<Register<M>> a(p.directions * p.states), h(p.states), sums(sums_up ? p.length : 0);
-  const Memory<Parameters<M>> owns(p.directions);
-  for (int64_t index = share.first_block; index < share.last_block; ++index) {
-    const Block block = block_at(p.channels, p.groups, index, kWidth<M>);
-    for (int64_t k = 0; k < p.directions; ++k) {
-      owns[k].a = a + k * p.states;
-      read_parameters(p, block, k, owns[k]);
+  const int64_t own_size = p.directions * p.states;
+  const Memory<Register<M>> a(kStrip * own_size), h(kStrip * p.states), sums(sums_up ? kStrip * p.length : 0);
+  const Memory<Parameters<M>> owns(kStrip * p.directions);
+  Block blocks[kStrip];
+  Tile<M> tile;
+  for (int64_t index = share.first_block; index < share.last_block; index += kStrip) {
+    const int64_t strip = share.last_block - index < kStrip ? share.last_block - index : kStrip;
+    for (int64_t j = 0; j < strip; ++j) {
+      blocks[j] = block_at(p.channels, p.groups, index + j, kWidth<M>);
+      for (int64_t k = 0; k < p.directions; ++k) {
+        Parameters<M>& own = owns[j * p.directions + k];
+        own.a = a + j * own_size + k * p.states;
+        read_parameters(p, blocks[j], k, own);
+      }
     }
     for (int64_t row = share.first_row; row < share.last_row; ++row) {
       for (int64_t k = 0; k < p.directions; ++k) {
-        read_initial_state(p, block, row, h + 0);
-        scan_direction(Lane<T>{p, out, block, row, k, owns[k]}, find(row, k), h + 0, sums_up ? sums + 0 : nullptr);
+        const Steps steps = find(row, k);
+        for (int64_t j = 0; j < strip; ++j) read_initial_state(p, blocks[j], row, h + j * p.states);
+        for (int64_t first = 0; first < steps.count; first += kTile)
+          for (int64_t j = 0; j < strip; ++j)
+            scan_tile(Lane<T>{p, out, blocks[j], row, k, owns[j * p.directions + k], {j, strip}}, steps, first, tile,
+                      h + j * p.states, sums_up ? sums + j * p.length : nullptr);
       }
-      write_padding(p, out, row, block);
-      if (out.final_state)
-        store_by_state(out.final_state + (row * p.channels + block.channel) * p.states, h + 0, block.width, p.states);
+      for (int64_t j = 0; j < strip; ++j) {
+        write_padding(p, out, row, blocks[j]);
+        if (out.final_state)
+          store_by_state(out.final_state + (row * p.channels + blocks[j].channel) * p.states, h + j * p.states,
+                         blocks[j].width, p.states);
+      }
     }
   }
 }

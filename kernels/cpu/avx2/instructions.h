@@ -16,6 +16,11 @@ inline Register<float> exp2_of(Register<float> x) {
   return exp2_by_bits(_mm256_min_ps(_mm256_set1_ps(kMostPower), _mm256_max_ps(_mm256_set1_ps(kLeastPower), x)));
 }
 
+// What xy, the rounded product, lacks.
+inline Register<float> product_rest(Register<float> x, Register<float> y, Register<float> xy) {
+  return _mm256_fmsub_ps(x, y, xy);
+}
+
 inline Register<float> load_all(const Half* from) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 }

@@ -28,8 +28,10 @@ inline Register<float> exp2_of(Register<float> x) {
   return _mm512_scalef_ps(power, x - f);
 }
 
-// x 2^k for whole k.
-inline Register<float> times_power_of_two(Register<float> x, Register<float> k) { return _mm512_scalef_ps(x, k); }
+// What xy, the rounded product, lacks.
+inline Register<float> product_rest(Register<float> x, Register<float> y, Register<float> xy) {
+  return _mm512_fmsub_ps(x, y, xy);
+}
 
 template <typename M>
 struct MaskOf;

@@ -15,16 +15,21 @@ inline Register<float> exp2_of(Register<float> x) {
   return exp2_by_bits(x > most ? most : x);
 }
 
+// What xy, the rounded product, lacks; fp64 holds the product.
+inline Register<float> product_rest(Register<float> x, Register<float> y, Register<float> xy) {
+  for (int i = 0; i < kWidth<float>; ++i) x[i] = static_cast<float>(static_cast<double>(x[i]) * y[i] - xy[i]);
+  return x;
+}
+
 // Half precision by its bits: the exponent is moved by a multiplication, which also makes normal numbers of subnormal
 // ones, and the other way round.
 inline Register<float> load_all(const Half* from) {
   HalfBits half;
   __builtin_memcpy(&half, from, sizeof half);
-  const Bits bits = __builtin_convertvector(half, Bits), sign = (bits & 0x8000u) << 16;
-  const Bits magnitude = (bits & 0x7fffu) << 13;
+  const Bits bits = __builtin_convertvector(half, Bits), magnitude = (bits & 0x7fffu) << 13;
   const Bits finite = bits_as<Bits>(bits_as<Register<float>>(magnitude) * 0x1p112f);
-  const Bits special = magnitude | 0x7f800000u;
-  return bits_as<Register<float>>(((bits & 0x7c00u) == 0x7c00u ? special : finite) | sign);
+  const Bits number = (bits & 0x7c00u) == 0x7c00u ? magnitude | 0x7f800000u : finite;
+  return bits_as<Register<float>>(number | (bits & 0x8000u) << 16);
 }
 inline void store_all(Half* to, Register<float> x) {
   const Bits bits = bits_as<Bits>(x), sign = (bits >> 16) & 0x8000u, magnitude = bits & 0x7fffffffu;
