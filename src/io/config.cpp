@@ -1,7 +1,8 @@
 #include "vlmamba/io/config.h"
 
 #include <charconv>
-#include <numeric>
+
+#include "vlmamba/core/text.h"
 
 namespace vlmamba::io {
 namespace {
@@ -43,26 +44,11 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 30> kForeign
     {"logging_steps", "log_every"},
 }};
 
-// Levenshtein's distance.
-size_t distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = std::exchange(row[0], i);
-    for (size_t j = 1; j <= b.size(); ++j)
-      diagonal = std::exchange(row[j], std::min({row[j] + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1])}));
-  }
-  return row.back();
-}
-
 std::string suggestion(const std::string& key, const std::vector<std::string>& allowed) {
   for (const auto& [foreign, ours] : kForeignNames)
     if (foreign == key) return "; here it is called " + std::string(ours);
-  const auto nearest = std::min_element(allowed.begin(), allowed.end(), [&](const auto& a, const auto& b) {
-    return distance(a, key) < distance(b, key);
-  });
-  if (nearest == allowed.end() || distance(*nearest, key) > 2 + key.size() / 4) return "";
-  return "; did you mean \"" + *nearest + "\"?";
+  const std::string near = nearest(key, allowed);
+  return near.empty() ? "" : "; did you mean \"" + near + "\"?";
 }
 
 [[noreturn]] void refuse(const std::string& override_text, const std::string& message) {

@@ -7,6 +7,7 @@
 #include "vlmamba/core/error.h"
 #include "vlmamba/nn/linear.h"
 #include "vlmamba/nn/norm.h"
+#include "vlmamba/nn/parameters.h"
 
 namespace vlmamba {
 namespace {
@@ -16,7 +17,7 @@ using nn::Linear;
 using nn::Norm;
 using nn::NormKind;
 
-constexpr double kClipEps = 1e-5, kSiglipEps = 1e-6;
+constexpr double kInitialStd = 0.02;
 
 class Attention : public torch::nn::Module {
  public:
@@ -42,18 +43,15 @@ class Attention : public torch::nn::Module {
 
 class Mlp : public torch::nn::Module {
  public:
-  explicit Mlp(const VisionEncoderConfig& config) : kind_(config.kind) {
+  explicit Mlp(const VisionEncoderConfig& config) : activation_(config.used_activation()) {
     fc1_ = register_module("fc1", std::make_shared<Linear>(config.hidden_size, config.intermediate_size));
     fc2_ = register_module("fc2", std::make_shared<Linear>(config.intermediate_size, config.hidden_size));
   }
 
-  Tensor forward(const Tensor& x) const {
-    const Tensor h = fc1_->forward(x);
-    return fc2_->forward(kind_ == VisionKind::kClip ? h * at::sigmoid(1.702 * h) : at::gelu(h, "tanh"));
-  }
+  Tensor forward(const Tensor& x) const { return fc2_->forward(nn::activate(fc1_->forward(x), activation_)); }
 
  private:
-  VisionKind kind_;
+  nn::Activation activation_;
   std::shared_ptr<Linear> fc1_, fc2_;
 };
 
@@ -82,12 +80,14 @@ class Embeddings : public torch::nn::Module {
  public:
   Embeddings(const VisionEncoderConfig& c, int64_t patches) : patch_size_(c.patch_size) {
     const bool clip = c.kind == VisionKind::kClip;
-    if (clip) class_embedding_ = register_parameter("class_embedding", at::randn({c.hidden_size}).mul_(0.02));
+    if (clip) class_embedding_ = register_parameter("class_embedding", nn::normal_values({c.hidden_size}, kInitialStd));
     const auto patch = register_module("patch_embedding", std::make_shared<torch::nn::Module>());
-    weight_ = patch->register_parameter("weight", at::randn({c.hidden_size, 3, c.patch_size, c.patch_size}).mul_(0.02));
-    if (!clip) bias_ = patch->register_parameter("bias", at::zeros({c.hidden_size}));
+    weight_ = patch->register_parameter("weight",
+                                        nn::normal_values({c.hidden_size, 3, c.patch_size, c.patch_size}, kInitialStd));
+    if (!clip) bias_ = patch->register_parameter("bias", nn::equal_values({c.hidden_size}, 0));
     const auto position = register_module("position_embedding", std::make_shared<torch::nn::Module>());
-    position_ = position->register_parameter("weight", at::randn({patches + (clip ? 1 : 0), c.hidden_size}).mul_(0.02));
+    position_ = position->register_parameter("weight",
+                                             nn::normal_values({patches + (clip ? 1 : 0), c.hidden_size}, kInitialStd));
   }
 
   Tensor forward(const Tensor& pixels) const {
@@ -104,9 +104,9 @@ class Embeddings : public torch::nn::Module {
 class VisionTransformer : public VisionEncoder {
  public:
   explicit VisionTransformer(const VisionEncoderConfig& config)
-      : config_(config), grid_(config.image_size / config.patch_size), used_layers_(used_layers(config)) {
+      : config_(config), grid_(config.image_size / config.patch_size), used_layers_(config.used_layers()) {
     const bool clip = config.kind == VisionKind::kClip;
-    const double eps = clip ? kClipEps : kSiglipEps;
+    const double eps = config.used_eps();
     embeddings_ = register_module("embeddings", std::make_shared<Embeddings>(config, grid_ * grid_));
     if (clip)
       pre_norm_ =
@@ -129,17 +129,6 @@ class VisionTransformer : public VisionEncoder {
   int64_t feature_dim() const override { return config_.hidden_size; }
 
  private:
-  // hidden_states has num_layers + 1 entries: the embeddings, then each block's output.
-  static int64_t used_layers(const VisionEncoderConfig& config) {
-    const int64_t last = config.num_layers;
-    const int64_t layer = config.feature_layer < 0 ? last + 1 + config.feature_layer : config.feature_layer;
-    if (layer < 0 || layer > last)
-      throw Error(ExitCode::kUsage, "model.vision_encoder.feature_layer",
-                  "expected an index into " + std::to_string(last + 1) + " hidden states, got " +
-                      std::to_string(config.feature_layer));
-    return layer;
-  }
-
   VisionEncoderConfig config_;
   int64_t grid_, used_layers_;
   std::shared_ptr<Embeddings> embeddings_;
@@ -148,6 +137,16 @@ class VisionTransformer : public VisionEncoder {
 };
 
 }  // namespace
+
+// hidden_states has num_layers + 1 entries: the embeddings, then each block's output.
+int64_t VisionEncoderConfig::used_layers() const {
+  const int64_t layer = feature_layer < 0 ? num_layers + 1 + feature_layer : feature_layer;
+  if (layer < 0 || layer > num_layers)
+    throw Error(ExitCode::kUsage, "model.vision_encoder.feature_layer",
+                "expected an index into " + std::to_string(num_layers + 1) + " hidden states, got " +
+                    std::to_string(feature_layer));
+  return layer;
+}
 
 std::shared_ptr<VisionEncoder> make_vision_encoder(const VisionEncoderConfig& config) {
   if (config.patch_size > config.image_size)

@@ -3,7 +3,8 @@
 #include <ATen/ATen.h>
 
 #include "vlmamba/core/error.h"
-#include "vlmamba/model/weights.h"
+#include "vlmamba/model/pretrained.h"
+#include "vlmamba/nn/parameters.h"
 
 namespace vlmamba {
 namespace {
@@ -58,16 +59,17 @@ std::shared_ptr<VlMamba> build_model(const ModelConfig& config, uint64_t seed,
                                      const std::map<std::string, ConnectorFactory>& extensions) {
   at::manual_seed(seed);
   const auto encoder = make_vision_encoder(config.vision_encoder);
-  const auto language = make_language_model(config.language_model);
+  const auto language = [&] {
+    if (config.language_model.pretrained.empty()) return make_language_model(config.language_model);
+    const nn::WithoutValues without_values(at::kFloat);  // billions of them would be drawn in vain
+    return make_language_model(config.language_model);
+  }();
   const auto connector = make_connector(
       config.connector,
       {encoder->feature_dim(), language->hidden_size(), encoder->grid_height(), encoder->grid_width()}, extensions);
-  const auto load = [](torch::nn::Module& part, const std::string& path) {
-    if (!path.empty()) load_weights(part, path);
-  };
-  load(*encoder, config.vision_encoder.pretrained);
-  load(*connector, config.connector.pretrained);
-  load(*language, config.language_model.pretrained);
+  if (!config.vision_encoder.pretrained.empty()) load_pretrained(*encoder, config.vision_encoder);
+  if (!config.connector.pretrained.empty()) load_pretrained(*connector, config.connector);
+  if (!config.language_model.pretrained.empty()) load_pretrained(*language, config.language_model);
   return std::make_shared<VlMamba>(encoder, connector, language);
 }
 

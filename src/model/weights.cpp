@@ -2,11 +2,13 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
-#include <set>
+#include <map>
 
 #include "vlmamba/core/error.h"
+#include "vlmamba/core/text.h"
 #include "vlmamba/io/atomic_file.h"
 #include "vlmamba/io/weights/safetensors.h"
 
@@ -15,23 +17,28 @@ namespace {
 
 using at::Tensor;
 
-constexpr std::array<std::pair<std::string_view, at::ScalarType>, 6> kTypes{{{"F32", at::kFloat},
-                                                                             {"BF16", at::kBFloat16},
-                                                                             {"F16", at::kHalf},
-                                                                             {"F64", at::kDouble},
-                                                                             {"I64", at::kLong},
-                                                                             {"I32", at::kInt}}};
+constexpr std::array<std::pair<std::string_view, at::ScalarType>, 15> kTypes{{{"F32", at::kFloat},
+                                                                              {"BF16", at::kBFloat16},
+                                                                              {"F16", at::kHalf},
+                                                                              {"F64", at::kDouble},
+                                                                              {"I64", at::kLong},
+                                                                              {"I32", at::kInt},
+                                                                              {"I16", at::kShort},
+                                                                              {"I8", at::kChar},
+                                                                              {"U8", at::kByte},
+                                                                              {"BOOL", at::kBool},
+                                                                              {"U16", at::kUInt16},
+                                                                              {"U32", at::kUInt32},
+                                                                              {"U64", at::kUInt64},
+                                                                              {"F8_E4M3", at::kFloat8_e4m3fn},
+                                                                              {"F8_E5M2", at::kFloat8_e5m2}}};
 constexpr size_t kMaxNames = 20;
+constexpr int64_t kPart = int64_t{16} << 20;  // bytes copied before their pages are given back
 
-Tensor read_tensor(const io::SafetensorsFile& file, const io::TensorInfo& info) {
+at::ScalarType type_of(const io::TensorInfo& info, const std::string& where) {
   for (const auto& [name, type] : kTypes)
-    if (name == info.dtype) {
-      Tensor tensor = at::empty(info.shape, at::TensorOptions(type));
-      if (info.end > info.begin) std::memcpy(tensor.mutable_data_ptr(), file.data(info), info.end - info.begin);
-      return tensor;
-    }
-  throw Error(ExitCode::kWeights, file.path() + ": " + info.name,
-              "expected a floating-point tensor, got " + info.dtype);
+    if (name == info.dtype) return type;
+  throw Error(ExitCode::kWeights, where + ": " + info.name, "expected a tensor of a known type, got " + info.dtype);
 }
 
 // What keeps file and module apart, a line a tensor.
@@ -52,6 +59,68 @@ class Differences {
   std::string text_;
 };
 
+// Which tensor of a file each of ours is, by name.
+using Matches = std::map<std::string, size_t>;
+
+std::string hint(const std::string& name, const std::vector<std::string>& unexpected) {
+  const std::string near = nearest(name, unexpected);
+  return near.empty() ? "" : "; the file has " + near;
+}
+
+Matches match(const NamedTensors& tensors, const std::vector<const io::TensorInfo*>& stored, const std::string& where,
+              const NameMap& map) {
+  Matches found;
+  Differences differences;
+  for (size_t i = 0; i < stored.size(); ++i) {
+    const auto name = map ? map(stored[i]->name) : std::optional(stored[i]->name);
+    if (name && !found.emplace(*name, i).second)
+      differences.add("twice        " + *name + ": as " + stored[found[*name]]->name + " and as " + stored[i]->name);
+  }
+  Matches wanted;
+  for (const auto& [name, tensor] : tensors)
+    if (const auto at = found.find(name); at != found.end()) wanted.insert(*at);
+  std::vector<std::string> unexpected;
+  for (const auto& [name, index] : found)
+    if (!wanted.contains(name)) unexpected.push_back(stored[index]->name);
+  for (const auto& [name, tensor] : tensors) {
+    const std::string shape = io::shape_text(tensor.sizes().vec());
+    const auto at = wanted.find(name);
+    if (at == wanted.end())
+      differences.add("missing      " + name + " " + shape + hint(name, unexpected));
+    else if (!tensor.sizes().equals(stored[at->second]->shape))
+      differences.add("wrong shape  " + name + ": expected " + shape + ", got " +
+                      io::shape_text(stored[at->second]->shape));
+  }
+  for (const auto& [name, index] : found)
+    if (!wanted.contains(name))
+      differences.add("unexpected   " + stored[index]->name + " " + io::shape_text(stored[index]->shape));
+  differences.throw_if_any(where);
+  return wanted;
+}
+
+// Copies in parts, so that neither a second copy of a tensor nor all of its file lies in memory at once.
+void copy_tensor(const Tensor& to, const io::WeightFiles::Tensor& from, const std::string& where) {
+  const auto type = type_of(from, where);
+  const auto options = at::TensorOptions(type);
+  if (to.numel() == 0) return;
+  const auto aligned = [&](const std::byte* data) {
+    return reinterpret_cast<uintptr_t>(data) % c10::elementSize(type) == 0;
+  };
+  if (!from.strides.empty() || !aligned(from.data())) {
+    to.copy_(read_tensor(from));
+    return from.file->release(from.begin, from.end);
+  }
+  const Tensor flat = to.view({-1});
+  const auto size = static_cast<int64_t>(c10::elementSize(type));
+  for (int64_t first = 0; first < flat.numel(); first += kPart / size) {
+    const int64_t count = std::min(kPart / size, flat.numel() - first);
+    auto* data = const_cast<std::byte*>(from.data()) + first * size;  // never written to
+    flat.slice(0, first, first + count).copy_(at::from_blob(data, {count}, options));
+    const uint64_t begin = from.begin + static_cast<uint64_t>(first * size);
+    from.file->release(begin, begin + static_cast<uint64_t>(count * size));
+  }
+}
+
 }  // namespace
 
 std::string tensors_to_safetensors(const NamedTensors& tensors) {
@@ -67,26 +136,34 @@ std::string tensors_to_safetensors(const NamedTensors& tensors) {
   return io::to_safetensors(views, {});
 }
 
-void copy_from_safetensors(const NamedTensors& tensors, const std::string& path) {
-  const io::SafetensorsFile file(path);
-  std::set<std::string> names;
-  Differences differences;
-  for (const auto& [name, tensor] : tensors) {
-    names.insert(name);
-    const auto* info = file.find(name);
-    if (info == nullptr)
-      differences.add("missing      " + name + " " + io::shape_text(tensor.sizes().vec()));
-    else if (!tensor.sizes().equals(info->shape))
-      differences.add("wrong shape  " + name + ": expected " + io::shape_text(tensor.sizes().vec()) + ", got " +
-                      io::shape_text(info->shape));
-  }
-  for (const auto& info : file.tensors())
-    if (!names.contains(info.name)) differences.add("unexpected   " + info.name + " " + io::shape_text(info.shape));
-  differences.throw_if_any(path);
-  std::vector<Tensor> read;
-  for (const auto& [name, tensor] : tensors) read.push_back(read_tensor(file, *file.find(name)));
+Tensor read_tensor(const io::WeightFiles::Tensor& tensor) {
+  const auto type = type_of(tensor, tensor.file->path());
+  const auto size = static_cast<int64_t>(c10::elementSize(type));
+  if (tensor.elements() == 0) return at::empty(tensor.shape, at::TensorOptions(type));
+  const auto bytes = static_cast<int64_t>(tensor.end - tensor.begin);
+  Tensor storage = at::empty({bytes / size}, at::TensorOptions(type));  // aligned, unlike the file
+  std::memcpy(storage.mutable_data_ptr(), tensor.data(), static_cast<size_t>(bytes));
+  return tensor.strides.empty() ? storage.view(tensor.shape)
+                                : storage.as_strided(tensor.shape, tensor.strides).contiguous();
+}
+
+void check_weights(const NamedTensors& tensors, const std::vector<io::TensorInfo>& stored, const std::string& where,
+                   const NameMap& map) {
+  std::vector<const io::TensorInfo*> pointers;
+  for (const auto& info : stored) pointers.push_back(&info);
+  match(tensors, pointers, where, map);
+}
+
+void copy_weights(const NamedTensors& tensors, const io::WeightFiles& files, const NameMap& map) {
+  std::vector<const io::TensorInfo*> stored;
+  for (const auto& tensor : files.tensors()) stored.push_back(&tensor);
+  const Matches matches = match(tensors, stored, files.path(), map);
+  for (const auto& [name, index] : matches) type_of(*stored[index], files.path());
   const c10::AutoGradMode no_grad(false);
-  for (size_t i = 0; i < read.size(); ++i) Tensor(tensors[i].second).copy_(read[i]);
+  std::map<std::string_view, Tensor> ours;
+  for (const auto& [name, tensor] : tensors) ours.emplace(name, tensor);
+  for (const auto& [name, index] : matches) copy_tensor(ours.at(name), files.tensors()[index], files.path());
+  files.check_unchanged();
 }
 
 NamedTensors named_parameters(const torch::nn::Module& module) {
@@ -95,8 +172,8 @@ NamedTensors named_parameters(const torch::nn::Module& module) {
   return tensors;
 }
 
-void load_weights(torch::nn::Module& module, const std::string& path) {
-  copy_from_safetensors(named_parameters(module), path);
+void load_weights(torch::nn::Module& module, const std::string& path, const NameMap& map) {
+  copy_weights(named_parameters(module), io::WeightFiles(path), map);
 }
 
 void save_weights(const torch::nn::Module& module, const std::string& path) {

@@ -2,13 +2,14 @@
 
 #include <ATen/ATen.h>
 
+#include "vlmamba/nn/parameters.h"
 #include "vlmamba/ops/rms_norm.h"
 
 namespace vlmamba::nn {
 
 Norm::Norm(NormKind kind, int64_t dim, double eps) : kind_(kind), eps_(eps) {
-  weight = register_parameter("weight", at::ones({dim}));
-  if (kind == NormKind::kLayerNorm) bias = register_parameter("bias", at::zeros({dim}));
+  weight = register_parameter("weight", equal_values({dim}, 1));
+  if (kind == NormKind::kLayerNorm) bias = register_parameter("bias", equal_values({dim}, 0));
 }
 
 at::Tensor Norm::forward(const at::Tensor& x) const {

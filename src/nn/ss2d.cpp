@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "vlmamba/nn/mamba_mixer.h"
+#include "vlmamba/nn/parameters.h"
 #include "vlmamba/ops/scan_order.h"
 #include "vlmamba/ops/selective_scan_2d.h"
 
@@ -19,8 +20,8 @@ class Conv2dParameters : public torch::nn::Module {  // conv2d.weight [D,1,3,3],
  public:
   explicit Conv2dParameters(int64_t channels) {
     constexpr double kBound = 1.0 / 3;  // 1 / sqrt(3 * 3)
-    weight = register_parameter("weight", at::empty({channels, 1, 3, 3}).uniform_(-kBound, kBound));
-    bias = register_parameter("bias", at::empty({channels}).uniform_(-kBound, kBound));
+    weight = register_parameter("weight", uniform_values({channels, 1, 3, 3}, kBound));
+    bias = register_parameter("bias", uniform_values({channels}, kBound));
   }
   Tensor weight, bias;
 };
@@ -35,14 +36,14 @@ Ss2d::Ss2d(int64_t dim, int64_t d_state, int64_t expand, int64_t sets) : rank_((
   conv_bias_ = conv->bias;
   const double x_bound = 1.0 / std::sqrt(static_cast<double>(inner)),
                dt_bound = 1.0 / std::sqrt(static_cast<double>(rank_));
-  x_proj_weight_ =
-      register_parameter("x_proj_weight", at::empty({sets, rank_ + 2 * d_state, inner}).uniform_(-x_bound, x_bound));
-  dt_projs_weight_ =
-      register_parameter("dt_projs_weight", at::empty({sets, inner, rank_}).uniform_(-dt_bound, dt_bound));
-  dt_projs_bias_ = register_parameter("dt_projs_bias", initial_dt_bias(sets * inner).view({sets, inner}));
+  x_proj_weight_ = register_parameter("x_proj_weight", uniform_values({sets, rank_ + 2 * d_state, inner}, x_bound));
+  dt_projs_weight_ = register_parameter("dt_projs_weight", uniform_values({sets, inner, rank_}, dt_bound));
+  dt_projs_bias_ = register_parameter("dt_projs_bias", fp32_values({sets, inner}, [&] {
+                                        return initial_dt_bias(sets * inner).view({sets, inner});
+                                      }));
   A_logs_ = register_parameter(
-      "A_logs", at::log(at::arange(1, d_state + 1).to(at::kFloat)).expand({sets * inner, d_state}).clone());
-  Ds_ = register_parameter("Ds", at::ones({sets * inner}));
+      "A_logs", fp32_values({sets * inner, d_state}, [&] { return initial_A_log(sets * inner, d_state); }));
+  Ds_ = register_parameter("Ds", fp32_values({sets * inner}, [&] { return at::ones({sets * inner}); }));
   out_norm_ = register_module("out_norm", std::make_shared<Norm>(NormKind::kLayerNorm, inner, kNormEps));
   out_proj_ = register_module("out_proj", std::make_shared<Linear>(inner, dim, false));
 }

@@ -100,7 +100,7 @@ void Trainer::restore(int64_t step) {
   const std::string folder = checkpoints_.step_path(step) + "/";
   const TrainState state = read_state(folder + kState);
   load_weights(model_, folder + kWeights);
-  copy_from_safetensors(optimizer_.state(), folder + kOptimizer);
+  copy_weights(optimizer_.state(), io::WeightFiles(folder + kOptimizer));
   optimizer_.set_steps_done(state.step);
   state_ = state;
 }

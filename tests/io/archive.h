@@ -59,7 +59,9 @@ inline std::string archive(const std::vector<Record>& records, bool zip64 = true
          le(static_cast<uint32_t>(begin)) + le<uint16_t>(0);
 }
 
-inline std::string text(const std::string& value) { return std::string("X") + le(static_cast<uint32_t>(value.size())) + value; }
+inline std::string text(const std::string& value) {
+  return std::string("X") + le(static_cast<uint32_t>(value.size())) + value;
+}
 inline std::string number(int64_t value) {
   return value >= 0 && value < 256 ? std::string("K") + static_cast<char>(value) : std::string("\x8a\x08") + le(value);
 }

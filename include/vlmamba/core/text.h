@@ -2,6 +2,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace vlmamba {
 
@@ -12,5 +13,9 @@ inline std::string stripped(std::string_view text) {
   if (first == std::string_view::npos) return "";
   return std::string(text.substr(first, text.find_last_not_of(kSpaces) - first + 1));
 }
+
+/// The name that differs least from `name` (Levenshtein), if it differs by at most 2 + a quarter of its length; else
+/// "". Of many thousands only the first ones are compared.
+std::string nearest(std::string_view name, const std::vector<std::string>& names);
 
 }  // namespace vlmamba

@@ -25,7 +25,8 @@ struct ConnectorConfig {
     f("kind", kind, "mlp, vss_mlp, vss_l2, or a connector of your own program");
     f("vss", vss, "the vision selective scan (vss_mlp, vss_l2)");
     f("options", options, "of a connector of your own program, which reads them with io::from_json");
-    f("pretrained", pretrained, "safetensors file of weights; empty: fresh weights");
+    f("pretrained", pretrained,
+      "weights: a file (LLaVA's mm_projector.bin too, for mlp), or a checkpoint; empty: fresh weights");
   }
 };
 

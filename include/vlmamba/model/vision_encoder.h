@@ -4,9 +4,11 @@
 
 #include <array>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "vlmamba/core/fields.h"
+#include "vlmamba/nn/activation.h"
 
 namespace vlmamba {
 
@@ -26,7 +28,16 @@ struct VisionEncoderConfig {
   int64_t num_layers = 27;
   int64_t num_heads = 16;
   int64_t feature_layer = -2;
+  std::optional<nn::Activation> activation;
+  std::optional<double> norm_eps;
   std::string pretrained;
+
+  nn::Activation used_activation() const {
+    return activation.value_or(kind == VisionKind::kClip ? nn::Activation::kQuickGelu : nn::Activation::kGeluTanh);
+  }
+  double used_eps() const { return norm_eps.value_or(kind == VisionKind::kClip ? 1e-5 : 1e-6); }
+  /// How many blocks run, and are built: those in front of the features. Throws Error (usage).
+  int64_t used_layers() const;
 
   template <typename F>
   void visit(F& f) {
@@ -38,7 +49,9 @@ struct VisionEncoderConfig {
     f("num_layers", num_layers, "blocks", Range{1});
     f("num_heads", num_heads, "attention heads", Range{1});
     f("feature_layer", feature_layer, "index into HF's hidden_states whose patches are the features");
-    f("pretrained", pretrained, "safetensors file of weights; empty: fresh weights");
+    f("activation", activation, "inside the MLP; null: quick_gelu for clip, gelu_pytorch_tanh for siglip");
+    f("norm_eps", norm_eps, "added to the variance in LayerNorm; null: 1e-5 for clip, 1e-6 for siglip", Range{0});
+    f("pretrained", pretrained, "weights: a file, or a folder of Hugging Face; empty: fresh weights");
   }
 };
 

@@ -2,9 +2,13 @@
 
 #include <torch/nn/module.h>
 
+#include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "vlmamba/io/weights/weight_files.h"
 
 namespace vlmamba {
 
@@ -13,14 +17,26 @@ using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 /// The bytes of a safetensors file of these tensors, brought to the CPU.
 std::string tensors_to_safetensors(const NamedTensors& tensors);
 
-/// Copies a safetensors file into `tensors`, cast to their types. Names and shapes must be exactly these: else Error
-/// (weights) that lists all missing, unexpected and misshapen tensors, and nothing is changed.
-void copy_from_safetensors(const NamedTensors& tensors, const std::string& path);
+/// What a tensor of a file is called here; none for one that is known and not needed. Names that it does not know it
+/// gives back as they are, and they count as unexpected.
+using NameMap = std::function<std::optional<std::string>(const std::string& name)>;
+
+/// Copies the tensors of a checkpoint into `tensors`, cast to their types, on their devices. Names, after `map`, and
+/// shapes must be exactly these: else Error (weights) that lists all missing, unexpected and misshapen tensors with the
+/// nearest names, and nothing is changed. Each tensor is copied once, and what was read is given back as it goes.
+void copy_weights(const NamedTensors& tensors, const io::WeightFiles& files, const NameMap& map = {});
+
+/// The checks of copy_weights alone, which also hold for tensors on the meta device.
+void check_weights(const NamedTensors& tensors, const std::vector<io::TensorInfo>& stored, const std::string& where,
+                   const NameMap& map = {});
+
+/// A tensor of a file, in its type there. Throws Error (weights) for types that LibTorch lacks.
+at::Tensor read_tensor(const io::WeightFiles::Tensor& tensor);
 
 NamedTensors named_parameters(const torch::nn::Module& module);
 
-/// copy_from_safetensors into the parameters of `module`.
-void load_weights(torch::nn::Module& module, const std::string& path);
+/// copy_weights from a file or a folder of weights into the parameters of `module`.
+void load_weights(torch::nn::Module& module, const std::string& path, const NameMap& map = {});
 
 /// Writes all parameters as one safetensors file, as a whole or not at all.
 void save_weights(const torch::nn::Module& module, const std::string& path);

@@ -17,6 +17,8 @@ struct MambaShape {
   int64_t d_conv = 4;
   int64_t expand = 2;
   int64_t dt_rank = 0;  ///< 0: ceil(dim / 16)
+  bool bias = false;    ///< of in_proj and out_proj
+  bool conv_bias = true;
 
   int64_t inner() const { return expand * dim; }
   int64_t rank() const { return dt_rank > 0 ? dt_rank : (dim + 15) / 16; }
@@ -24,6 +26,15 @@ struct MambaShape {
 
 /// dt_proj.bias such that softplus(bias) is log-uniform in 0.001 .. 0.1, as mamba_ssm draws it. [count]
 at::Tensor initial_dt_bias(int64_t count);
+/// log(1 .. N) for each channel: [D,N].
+at::Tensor initial_A_log(int64_t channels, int64_t d_state);
+
+/// nn::Conv1d's place in the official names: conv1d.weight [D,1,W], conv1d.bias [D] or none.
+class Conv1dParameters : public torch::nn::Module {
+ public:
+  Conv1dParameters(int64_t channels, int64_t taps, bool with_bias);
+  at::Tensor weight, bias;
+};
 
 /// Mamba-1's layer, parameters named and laid out as in the official checkpoints: in_proj rows [x ; z], conv1d
 /// [D,1,W], x_proj rows [dt ; B ; C], dt_proj whose bias is added inside the scan, A_log, D, out_proj.

@@ -15,6 +15,14 @@ constexpr auto enum_names(NormKind) {
                     EnumName<NormKind>{NormKind::kRmsNorm, "rmsnorm"}};
 }
 
+/// What an RMSNorm in less than fp32 rounds: its result alone, as mamba_ssm does, or, as Hugging Face does, its input,
+/// the normalised input, and the result.
+enum class NormRounding { kOnce, kBeforeWeight };
+constexpr auto enum_names(NormRounding) {
+  return std::array{EnumName<NormRounding>{NormRounding::kOnce, "once"},
+                    EnumName<NormRounding>{NormRounding::kBeforeWeight, "before_weight"}};
+}
+
 /// LayerNorm (weight, bias) or RMSNorm (weight) over the last dimension. x [..., D].
 class Norm : public torch::nn::Module {
  public:

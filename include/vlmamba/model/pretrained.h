@@ -1,0 +1,16 @@
+#pragma once
+
+#include "vlmamba/model/connector.h"
+#include "vlmamba/model/language_model.h"
+#include "vlmamba/model/vision_encoder.h"
+
+namespace vlmamba {
+
+/// Copies the weights that `config.pretrained` names into a part: a file of safetensors or torch.save, or a folder of
+/// such files, of Hugging Face, of mamba_ssm or of this program (a checkpoint, whose part is taken). Where the folder
+/// has another library's config.json, it must agree with `config`. Throws Error (weights) that lists all that differs.
+void load_pretrained(VisionEncoder& part, const VisionEncoderConfig& config);
+void load_pretrained(LanguageModel& part, const LanguageModelConfig& config);
+void load_pretrained(Connector& part, const ConnectorConfig& config);
+
+}  // namespace vlmamba

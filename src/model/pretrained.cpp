@@ -1,0 +1,77 @@
+#include "vlmamba/model/pretrained.h"
+
+#include <ATen/ATen.h>
+
+#include <cstring>
+#include <filesystem>
+
+#include "vlmamba/core/error.h"
+#include "vlmamba/model/formats/foreign.h"
+#include "vlmamba/model/weights.h"
+
+namespace vlmamba {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A checkpoint of this program holds all parts: `part` ("connector.") names the one that is meant.
+io::WeightFiles open_weights(const std::string& path, std::string_view part) {
+  return io::WeightFiles(path, fs::exists(fs::path(path) / "manifest.json") ? part : "");
+}
+
+// A file may repeat a tied head; one that differs means that the config is wrong.
+void check_tied_head(const io::WeightFiles& files, bool tied) {
+  const auto first_of = [&](std::initializer_list<const char*> names) {
+    const io::WeightFiles::Tensor* found = nullptr;
+    for (const char* name : names)
+      if (found == nullptr) found = files.find(name);
+    return found;
+  };
+  const auto* head = first_of({"lm_head.weight", "embed_out.weight"});
+  const auto* embedding = first_of({"backbone.embedding.weight", "backbone.embeddings.weight", "embeddings.weight",
+                                    "gpt_neox.embed_in.weight", "embed_in.weight"});
+  if (!tied || head == nullptr || embedding == nullptr) return;
+  if (head->file == embedding->file && head->begin == embedding->begin) return;  // one storage
+  constexpr uint64_t kPart = uint64_t{16} << 20;
+  const uint64_t size = head->end - head->begin;
+  bool equal = head->dtype == embedding->dtype && head->shape == embedding->shape &&
+               head->strides == embedding->strides && size == embedding->end - embedding->begin;
+  for (uint64_t at = 0; equal && at < size; at += kPart) {
+    const uint64_t count = std::min(kPart, size - at);
+    equal = std::memcmp(head->data() + at, embedding->data() + at, count) == 0;
+    for (const auto* tensor : {head, embedding}) tensor->file->release(tensor->begin + at, tensor->begin + at + count);
+  }
+  if (!equal)
+    throw Error(ExitCode::kWeights, files.path() + ": " + head->name,
+                "expected the embedding again (tie_embeddings), got other values; set tie_embeddings to false "
+                "(tie_word_embeddings in a config.json of Hugging Face)");
+}
+
+}  // namespace
+
+void load_pretrained(VisionEncoder& part, const VisionEncoderConfig& config) {
+  if (const auto foreign = formats::read_foreign(config.pretrained)) {
+    if (!foreign->vision_encoder)
+      throw Error(ExitCode::kWeights, config.pretrained, "expected a vision encoder, got " + foreign->description);
+    formats::check_agrees(config, *foreign->vision_encoder, "model.vision_encoder");
+  }
+  copy_weights(named_parameters(part), open_weights(config.pretrained, "vision_encoder."),
+               formats::vision_names(config));
+}
+
+void load_pretrained(LanguageModel& part, const LanguageModelConfig& config) {
+  if (const auto foreign = formats::read_foreign(config.pretrained)) {
+    if (!foreign->language_model)
+      throw Error(ExitCode::kWeights, config.pretrained, "expected a language model, got " + foreign->description);
+    formats::check_agrees(config, *foreign->language_model, "model.language_model");
+  }
+  const auto files = open_weights(config.pretrained, "language_model.");
+  check_tied_head(files, config.tie_embeddings);
+  copy_weights(named_parameters(part), files, formats::language_names(config));
+}
+
+void load_pretrained(Connector& part, const ConnectorConfig& config) {
+  copy_weights(named_parameters(part), open_weights(config.pretrained, "connector."), formats::connector_names(config));
+}
+
+}  // namespace vlmamba
