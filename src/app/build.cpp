@@ -1,10 +1,15 @@
 #include "vlmamba/app/build.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "vlmamba/core/log.h"
 #include "vlmamba/io/atomic_file.h"
 #include "vlmamba/io/config.h"
+#include "vlmamba/model/formats/foreign.h"
+#include "vlmamba/model/pretrained.h"
+#include "vlmamba/model/weights.h"
+#include "vlmamba/nn/parameters.h"
 
 namespace vlmamba::app {
 namespace {
@@ -18,6 +23,20 @@ void check_vocabulary(const Tokenizer& tokenizer, const std::string& path, int64
     throw Error(ExitCode::kWeights, path,
                 "expected at most model.language_model.vocab_size (" + std::to_string(rows) + ") ids, got " +
                     std::to_string(tokenizer.vocab_size()) + "; tokenizer and language model do not belong together");
+}
+
+// Every row of the embedding counts as an id.
+void show_padded_rows(LanguageModelConfig& config) {
+  config.vocab_size = config.embedding_rows();
+  config.pad_vocab_multiple = 1;
+}
+
+// Ids that the tokenizer does not know are padding of the embedding, whatever its config says.
+void limit_vocabulary(LanguageModelConfig& config, const Tokenizer& tokenizer, const std::string& path) {
+  const int64_t rows = config.embedding_rows();
+  check_vocabulary(tokenizer, path, rows);
+  config.vocab_size = std::min(config.vocab_size, tokenizer.vocab_size());
+  config.pad_vocab_multiple = rows;
 }
 
 }  // namespace
@@ -77,7 +96,7 @@ Responder LoadedModel::responder(const SamplingConfig& sampling, uint64_t seed) 
 }
 
 LoadedModel load_checkpoint(const std::string& path, const Extensions& extensions,
-                            const std::vector<std::string>& overrides) {
+                            const std::vector<std::string>& overrides, const LoadOptions& options) {
   LoadedModel loaded{find_checkpoint(path), {}, {}, nullptr};
   const std::string& folder = loaded.place.folder;
   io::verify_checkpoint(folder);
@@ -88,9 +107,47 @@ LoadedModel load_checkpoint(const std::string& path, const Extensions& extension
                                &architecture.language_model.pretrained})
     weights->clear();
   check_vocabulary(loaded.tokenizer, folder + "/tokenizer.json", architecture.language_model.vocab_size);
+  if (options.feature_layer) architecture.vision_encoder.feature_layer = *options.feature_layer;
+  if (options.padded_logits) show_padded_rows(architecture.language_model);
+  const nn::WithoutValues without_values(options.type);
   loaded.model = build_model(architecture, static_cast<uint64_t>(loaded.config.seed), extensions.connectors);
-  load_weights(*loaded.model, folder + "/model.safetensors");
+  NameMap names;  // of other features, blocks that the checkpoint has may not run
+  if (options.feature_layer)
+    names = [vision = formats::vision_names(architecture.vision_encoder)](const std::string& stored) {
+      constexpr std::string_view kEncoder = "vision_encoder.";
+      if (!stored.starts_with(kEncoder)) return std::optional(stored);
+      const auto name = vision(stored.substr(kEncoder.size()));
+      return name ? std::optional(std::string(kEncoder) + *name) : std::nullopt;
+    };
+  load_weights(*loaded.model, folder + "/model.safetensors", names);
   return loaded;
+}
+
+std::optional<ForeignModel> load_foreign(const std::string& folder, const LoadOptions& options) {
+  const auto foreign = formats::read_foreign(folder);
+  if (!foreign) return std::nullopt;
+  ForeignModel model;
+  model.description = foreign->description;
+  model.end_tokens = foreign->end_tokens;
+  const nn::WithoutValues without_values(options.type);
+  if (foreign->vision_encoder) {
+    model.vision_config = *foreign->vision_encoder;
+    model.vision_config.pretrained = folder;
+    model.vision_config.feature_layer = options.feature_layer.value_or(model.vision_config.feature_layer);
+    model.vision_encoder = make_vision_encoder(model.vision_config);
+    load_pretrained(*model.vision_encoder, model.vision_config);
+    return model;
+  }
+  model.language_config = *foreign->language_model;
+  model.language_config.pretrained = folder;
+  if (const fs::path tokenizer = fs::path(folder) / "tokenizer.json"; fs::exists(tokenizer)) {
+    model.tokenizer = Tokenizer::load(tokenizer.string());
+    limit_vocabulary(model.language_config, *model.tokenizer, tokenizer.string());
+  }
+  if (options.padded_logits) show_padded_rows(model.language_config);
+  model.language_model = make_language_model(model.language_config);
+  load_pretrained(*model.language_model, model.language_config);
+  return model;
 }
 
 }  // namespace vlmamba::app

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -45,8 +46,29 @@ struct LoadedModel {
   Responder responder(const SamplingConfig& sampling, uint64_t seed) const;
 };
 
+/// How a model is loaded where it is only asked.
+struct LoadOptions {
+  at::ScalarType type = at::kFloat;      ///< of the parameters; those that must keep fp32 do
+  std::optional<int64_t> feature_layer;  ///< instead of the config's
+  bool padded_logits = false;            ///< logits of the embedding's padded rows too, instead of -inf
+};
+
 /// Rebuilds model, tokenizer, prompt and processor from a checkpoint alone; `overrides` as of --set.
 LoadedModel load_checkpoint(const std::string& path, const Extensions& extensions,
-                            const std::vector<std::string>& overrides = {});
+                            const std::vector<std::string>& overrides = {}, const LoadOptions& options = {});
+
+/// A model of another library: an encoder or a language model, by what its folder says.
+struct ForeignModel {
+  std::string description;
+  std::shared_ptr<VisionEncoder> vision_encoder;
+  VisionEncoderConfig vision_config;
+  std::shared_ptr<LanguageModel> language_model;
+  LanguageModelConfig language_config;
+  std::vector<int64_t> end_tokens;
+  std::optional<Tokenizer> tokenizer;
+};
+
+/// Loads a folder of Hugging Face or of mamba_ssm; none where the folder is not one. Throws Error (weights).
+std::optional<ForeignModel> load_foreign(const std::string& folder, const LoadOptions& options = {});
 
 }  // namespace vlmamba::app

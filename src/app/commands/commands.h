@@ -22,6 +22,7 @@ Command add_check_data(CLI::App& app, const Extensions& extensions);
 Command add_convert(CLI::App& app, const Extensions& extensions);
 Command add_evaluate(CLI::App& app, const Extensions& extensions);
 Command add_score(CLI::App& app, const Extensions& extensions);
+Command add_forward(CLI::App& app, const Extensions& extensions);
 Command add_generate(CLI::App& app, const Extensions& extensions);
 Command add_inspect(CLI::App& app, const Extensions& extensions);
 Command add_preprocess(CLI::App& app, const Extensions& extensions);

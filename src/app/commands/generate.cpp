@@ -1,3 +1,4 @@
+#include <ATen/ATen.h>
 #include <unistd.h>
 
 #include <charconv>
@@ -69,7 +70,45 @@ void check_ids(const std::string& option, const std::vector<int64_t>& ids, int64
                     " pictures in the text (-200, <image>), one for each --image, got " + std::to_string(places));
 }
 
+void print_ids(const std::vector<int64_t>& ids) {
+  for (size_t i = 0; i < ids.size(); ++i) std::printf("%s%lld", i ? "," : "", static_cast<long long>(ids[i]));
+  std::printf("\n");
+}
+
+void print_answer(const std::string& answer) {
+  const auto first = answer.find_first_not_of(" \n");
+  std::printf("%s\n", first == std::string::npos ? "" : answer.substr(first).c_str());
+}
+
+// A language model of another library: it knows no pictures, and perhaps no words.
+ExitCode continue_text(const ForeignModel& model, const Options& options) {
+  if (!model.language_model)
+    throw Error(ExitCode::kUsage, options.checkpoint, "expected a language model, got " + model.description);
+  if (!options.images.empty())
+    throw Error(ExitCode::kUsage, "--image", "expected none for a language model alone (" + model.description + ")");
+  if (!model.tokenizer && (options.prompt_ids.empty() || !options.print_ids))
+    throw Error(ExitCode::kUsage, "--prompt",
+                "expected tokenizer.json beside the weights, got none; use --prompt-ids and --print-ids");
+  const auto prompt =
+      options.prompt_ids.empty() ? model.tokenizer->encode(options.prompt) : parse_ids(options.prompt_ids);
+  check_ids(options.prompt_ids.empty() ? "--prompt" : "--prompt-ids", prompt, model.language_config.embedding_rows(),
+            0);
+  if (prompt.empty()) throw Error(ExitCode::kUsage, "--prompt", "expected at least one token, got none");
+  const at::NoGradGuard no_grad;
+  const at::Tensor ids = at::tensor(prompt, at::kLong).unsqueeze(0);
+  const auto answer =
+      continue_sequences(*model.language_model, model.language_model->embed(ids), at::zeros(ids.sizes(), at::kInt),
+                         options.sampling, model.end_tokens, options.seed)
+          .front();
+  if (options.print_ids)
+    print_ids(answer);
+  else
+    print_answer(model.tokenizer->decode(answer));
+  return ExitCode::kOk;
+}
+
 ExitCode generate(const Options& options, const Extensions& extensions) {
+  if (const auto foreign = load_foreign(options.checkpoint)) return continue_text(*foreign, options);
   const LoadedModel loaded = load_checkpoint(options.checkpoint, extensions);
   const Responder responder = loaded.responder(options.sampling, options.seed);
   Question question{"prompt", options.prompt, {}};
@@ -83,14 +122,11 @@ ExitCode generate(const Options& options, const Extensions& extensions) {
   if (prompt.empty()) throw Error(ExitCode::kUsage, "--prompt", "expected at least one token, got none");
   const auto ids = responder.continue_ids({prompt}, {question.pictures}).front();
   if (options.print_ids) {
-    for (size_t i = 0; i < ids.size(); ++i) std::printf("%s%lld", i ? "," : "", static_cast<long long>(ids[i]));
-    std::printf("\n");
+    print_ids(ids);
     return ExitCode::kOk;
   }
   if (options.show) std::printf("> %s\n", options.prompt.c_str());
-  const std::string answer = loaded.tokenizer.decode(ids);
-  const auto first = answer.find_first_not_of(" \n");
-  std::printf("%s\n", first == std::string::npos ? "" : answer.substr(first).c_str());
+  print_answer(loaded.tokenizer.decode(ids));
   return ExitCode::kOk;
 }
 
@@ -99,7 +135,10 @@ ExitCode generate(const Options& options, const Extensions& extensions) {
 Command add_generate(CLI::App& app, const Extensions& extensions) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("generate", "Answer one prompt, with or without pictures");
-  command->add_option("--checkpoint", options->checkpoint, "a run (its newest checkpoint) or a step folder")
+  command
+      ->add_option(
+          "--checkpoint", options->checkpoint,
+          "a run (its newest checkpoint), a step folder, or a language model's folder of Hugging Face or mamba_ssm")
       ->required();
   command->add_option("--image", options->images, "a picture; may be given several times")->expected(1)->take_all();
   auto* prompt =

@@ -7,7 +7,8 @@
 #include "src/app/commands/commands.h"
 #include "vlmamba/app/build.h"
 #include "vlmamba/io/config.h"
-#include "vlmamba/io/weights/safetensors.h"
+#include "vlmamba/io/weights/weight_files.h"
+#include "vlmamba/model/formats/foreign.h"
 
 namespace vlmamba::app {
 namespace {
@@ -17,25 +18,39 @@ namespace fs = std::filesystem;
 struct Options {
   std::string path;
   bool tensors = false;
+  std::string prefix;
 };
 
-int64_t elements(const io::TensorInfo& tensor) {
-  int64_t count = 1;
-  for (const int64_t size : tensor.shape) count *= size;
-  return count;
+// What a weight file is, by the names in it.
+std::string kind_of(const io::WeightFiles& files) {
+  const auto any = [&](std::string_view part) {
+    return std::any_of(files.tensors().begin(), files.tensors().end(),
+                       [&](const auto& tensor) { return tensor.name.find(part) != std::string::npos; });
+  };
+  if (any("vision_encoder.")) return "a model of vlmamba";
+  if (any("mm_projector.")) return "a connector of LLaVA";
+  if (any("text_model.")) return "a CLIP or SigLIP model with text part";
+  if (any("embeddings.patch_embedding.")) return any("class_embedding") ? "a CLIP encoder" : "a SigLIP encoder";
+  if (any("mixer.dt_bias")) return "a Mamba-2 language model";
+  if (any("mixer.dt_proj."))
+    return any("backbone.embedding.") ? "a Mamba language model, mamba_ssm's names" : "a Mamba language model";
+  if (any("attention.query_key_value.")) return "a GPT-NeoX language model";
+  return "";
 }
 
 // Tensors summed by the first part of their names and by dtype, or each on its own.
-void print_weights(const std::string& path, bool each) {
-  const io::SafetensorsFile file(path);
-  std::printf("%s: safetensors, %zu tensors\n", path.c_str(), file.tensors().size());
+void print_weights(const std::string& path, const Options& options) {
+  const io::WeightFiles file(path, options.prefix);
+  const std::string kind = kind_of(file);
+  std::printf("%s: %s, %zu tensors%s%s\n", file.path().c_str(), file.format().c_str(), file.tensors().size(),
+              kind.empty() ? "" : ", ", kind.c_str());
   for (const auto& [key, value] : file.metadata()) std::printf("  metadata %s: %s\n", key.c_str(), value.c_str());
   std::map<std::pair<std::string, std::string>, std::pair<size_t, int64_t>> parts;
   for (const auto& tensor : file.tensors()) {
     auto& [count, total] = parts[{tensor.name.substr(0, tensor.name.find('.')), tensor.dtype}];
     ++count;
-    total += elements(tensor);
-    if (each)
+    total += tensor.elements();
+    if (options.tensors)
       std::printf("  %-64s %-5s %s\n", tensor.name.c_str(), tensor.dtype.c_str(), io::shape_text(tensor.shape).c_str());
   }
   for (const auto& [part, sums] : parts)
@@ -63,9 +78,27 @@ void print_model(const RunConfig& config) {
               static_cast<long long>(model.language_model.vocab_size));
 }
 
+// The keys of our config that a model of another library corresponds to.
+void print_foreign(const std::string& folder, const formats::Foreign& foreign) {
+  std::printf("%s: %s\n", folder.c_str(), foreign.description.c_str());
+  const auto config = foreign.vision_encoder ? io::write_config(*foreign.vision_encoder)
+                                             : io::write_config(foreign.language_model.value());
+  const std::string section = foreign.vision_encoder ? "vision_encoder" : "language_model";
+  const std::string other =
+      foreign.language_model && foreign.language_model->kind == LanguageKind::kGptNeox ? "mamba2" : "gpt_neox";
+  for (const auto& [key, value] : config.members())
+    if (key != "pretrained" && key != other)
+      std::printf("  %s.%-20s %s\n", section.c_str(), key.c_str(), value.to_string().c_str());
+}
+
 ExitCode inspect(const Options& options) {
   if (fs::is_regular_file(options.path)) {
-    print_weights(options.path, options.tensors);
+    print_weights(options.path, options);
+    return ExitCode::kOk;
+  }
+  if (const auto foreign = formats::read_foreign(options.path)) {
+    print_foreign(options.path, *foreign);
+    print_weights(options.path, options);
     return ExitCode::kOk;
   }
   const CheckpointPlace place = find_checkpoint(options.path);
@@ -74,7 +107,7 @@ ExitCode inspect(const Options& options) {
   for (const auto& [key, value] : state.members())
     std::printf("  %-15s %s\n", key.c_str(), value.is_string() ? value.as_string().c_str() : value.to_string().c_str());
   print_model(io::read_config<RunConfig>(place.folder + "/config.json", {}));
-  print_weights(place.folder + "/model.safetensors", options.tensors);
+  print_weights(place.folder + "/model.safetensors", options);
   io::verify_checkpoint(place.folder);
   std::printf("  whole: every file is as it was written\n");
   return ExitCode::kOk;
@@ -85,8 +118,13 @@ ExitCode inspect(const Options& options) {
 Command add_inspect(CLI::App& app, const Extensions&) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("inspect", "Explain a checkpoint, a run or a weight file");
-  command->add_option("path", options->path, "a run, a step folder, or a .safetensors file")->required();
+  command
+      ->add_option(
+          "path", options->path,
+          "a run, a step folder, a folder of Hugging Face or mamba_ssm, or a file of safetensors or torch.save")
+      ->required();
   command->add_flag("--tensors", options->tensors, "list every tensor with dtype and shape");
+  command->add_option("--prefix", options->prefix, "only tensors whose names begin so, without it");
   return {command, [options] { return inspect(*options); }};
 }
 
