@@ -242,12 +242,19 @@ cudaError_t backward_of_width(const ConvProblem<T>& p, const ConvGradients<T>& g
   return cudaSuccess;
 }
 
+// Weights and biases are in the type of the arithmetic, and may be views at any offset, as all else.
+template <class T>
+bool fits_vectors_of(const ConvProblem<T>& p, std::initializer_list<const void*> addresses) {
+  return fits_vectors(kVector, sizeof(T), p.channels, addresses) &&
+         fits_vectors(kVector, sizeof(MathType<T>), p.channels, {p.weight, p.bias});
+}
+
 }  // namespace
 
 template <class T>
 cudaError_t conv_forward_four(const ConvProblem<T>& p, T* y, int64_t chunk, cudaStream_t stream) {
   const int64_t chunks = ceil_divide(p.length, chunk), tasks = p.batch * chunks * p.directions * p.channels;
-  if (fits_vectors(kVector, sizeof(T), p.channels, {p.x, p.initial_state, y}))
+  if (fits_vectors_of(p, {p.x, p.initial_state, y}))
     return launch(forward<T, kVector>, task_blocks(tasks / kVector), kTaskThreads, 0, stream, p, y, chunk, chunks,
                   tasks / kVector);
   return launch(forward<T, 1>, task_blocks(tasks), kTaskThreads, 0, stream, p, y, chunk, chunks, tasks);
@@ -255,7 +262,7 @@ cudaError_t conv_forward_four(const ConvProblem<T>& p, T* y, int64_t chunk, cuda
 
 template <class T>
 cudaError_t conv_backward_four(const ConvProblem<T>& p, const ConvGradients<T>& g, int64_t chunk, cudaStream_t stream) {
-  if (fits_vectors(kVector, sizeof(T), p.channels, {p.x, p.initial_state, g.dy, g.dfinal_state, g.dx}))
+  if (fits_vectors_of(p, {p.x, p.initial_state, g.dy, g.dfinal_state, g.dx}))
     return backward_of_width<T, kVector>(p, g, chunk, stream);
   return backward_of_width<T, 1>(p, g, chunk, stream);
 }
