@@ -24,7 +24,8 @@ DIRECT = {
     "train": ["model", "data", "dist"],
     "eval": ["infer", "dist"],
     "study": ["eval"],
-    "app": ["study", "train", "eval"],
+    "bench": ["nn", "io", "kernels"],
+    "app": ["study", "train", "eval", "bench"],
     "tools": ["app"],
 }
 
@@ -57,7 +58,7 @@ def room_of_file(path):
         return parts[2]
     if parts[0] == "src" and len(parts) > 2:
         return parts[1]
-    return parts[0] if parts[0] in ("kernels", "tools") else None
+    return parts[0] if parts[0] in ("kernels", "bench", "tools") else None
 
 
 def room_of_include(name):
@@ -66,7 +67,7 @@ def room_of_include(name):
         return parts[1]
     if parts[0] == "src" and len(parts) > 2:
         return parts[1]
-    return "kernels" if parts[0] == "kernels" else None
+    return parts[0] if parts[0] in ("kernels", "bench") else None
 
 
 def check_includes(path, lines):
@@ -96,7 +97,7 @@ def check_document(lines):
 
 
 def violations():
-    tracked = [p.relative_to(ROOT) for folder in ("include", "src", "kernels", "tools", "examples", "tests", "docs", "scripts")
+    tracked = [p.relative_to(ROOT) for folder in ("include", "src", "kernels", "bench", "tools", "examples", "tests", "docs", "scripts")
                for p in sorted((ROOT / folder).rglob("*")) if p.is_file()]
     for path in tracked + [pathlib.Path("README.md")]:
         if FORBIDDEN_NAMES.search(str(path)):

@@ -25,7 +25,7 @@ int main(int argc, char** argv, const Extensions& extensions) {
       "5 non-finite values, 6 disk, 75 stopped in good order (resume me).");
   std::vector<Command> commands;
   for (const auto add : {add_train, add_evaluate, add_forward, add_score, add_generate, add_inspect, add_tokenize,
-                         add_preprocess, add_convert, add_check_data, add_reference})
+                         add_preprocess, add_convert, add_check_data, add_reference, add_bench})
     commands.push_back(add(app, extensions));
   try {
     app.parse(argc, argv);

@@ -28,5 +28,6 @@ Command add_inspect(CLI::App& app, const Extensions& extensions);
 Command add_preprocess(CLI::App& app, const Extensions& extensions);
 Command add_tokenize(CLI::App& app, const Extensions& extensions);
 Command add_reference(CLI::App& app, const Extensions& extensions);
+Command add_bench(CLI::App& app, const Extensions& extensions);
 
 }  // namespace vlmamba::app

@@ -1,0 +1,91 @@
+#include "bench/bench.h"
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <memory>
+
+#include "src/app/commands/commands.h"
+#include "vlmamba/core/version.h"
+#include "vlmamba/io/atomic_file.h"
+
+namespace vlmamba::app {
+namespace {
+
+struct Options {
+  bench::Options bench;
+  std::string device = "cpu", dtype = "fp32", instructions, json;
+  int threads = 0;
+};
+
+constexpr std::array<std::pair<const char*, at::ScalarType>, 4> kTypes{
+    {{"fp32", at::kFloat}, {"bf16", at::kBFloat16}, {"fp16", at::kHalf}, {"fp64", at::kDouble}}};
+
+at::ScalarType type_named(const std::string& name) {
+  for (const auto& [known, type] : kTypes)
+    if (name == known) return type;
+  throw Error(ExitCode::kUsage, "--dtype", "expected fp32, bf16, fp16 or fp64, got " + name);
+}
+
+ExitCode run(Options options) {
+  auto& bench = options.bench;
+  if (options.device != "cpu" && options.device != "cuda")
+    throw Error(ExitCode::kUsage, "--device", "expected cpu or cuda, got " + options.device);
+  if (options.device == "cuda" && !at::hasCUDA())
+    throw Error(ExitCode::kUsage, "--device", "expected cpu (no CUDA device was found), got cuda");
+  bench.device = options.device == "cuda" ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
+  bench.type = type_named(options.dtype);
+  if (bench.shapes.empty()) bench.shapes = {options.device == "cuda" ? "lm" : "cpu"};
+  for (const auto& op : bench.ops)
+    if (std::find(bench::op_names().begin(), bench::op_names().end(), op) == bench::op_names().end()) {
+      std::string names;
+      for (const auto& name : bench::op_names()) names += (names.empty() ? "" : ", ") + name;
+      throw Error(ExitCode::kUsage, "--ops", "expected some of " + names + ", got " + op);
+    }
+  for (const auto& shapes : bench.shapes) bench::shapes_of(shapes);  // wrong ones are named before anything runs
+  if (options.threads > 0) at::set_num_threads(options.threads);
+  bench::use_instructions(options.instructions);
+
+  const auto limits = bench::limits_of(bench.device);
+  std::printf("vlmamba %s, LibTorch %s, %s, %s, copies at %.0f GB/s\n", version().c_str(), libtorch_version().c_str(),
+              limits.name.c_str(), options.dtype.c_str(), limits.bytes_per_second / 1e9);
+  const auto rows = bench::run(bench, limits);
+  if (rows.empty()) throw Error(ExitCode::kUsage, "--ops", "expected an op that has shapes in --shapes, got none");
+  if (!options.json.empty())
+    io::write_file_atomically(options.json, bench::to_json(bench, limits, rows).to_string(2) + "\n");
+  return ExitCode::kOk;
+}
+
+}  // namespace
+
+Command add_bench(CLI::App& app, const Extensions&) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("bench", "Measure the kernels: time, bytes, exponentials, memory");
+  std::string suites;
+  for (const auto& suite : bench::suites()) suites += std::string("\n  ") + suite.name + ": " + suite.help;
+  auto& bench = options->bench;
+  command->add_option("--shapes", bench.shapes, "suites, or sizes as \"B8 L2048 D5120 N16\" (cpu, or lm on a GPU)")
+      ->delimiter(',');
+  command->add_option("--ops", bench.ops, "only these ops")->delimiter(',');
+  command->add_option("--device", options->device, "cpu | cuda")->capture_default_str();
+  command->add_option("--dtype", options->dtype, "fp32 | bf16 | fp16 | fp64")->capture_default_str();
+  command->add_option("--threads", options->threads, "threads of the CPU; 0: all")->capture_default_str();
+  command->add_option("--instructions", options->instructions, "baseline | avx2 | avx512 (the best there is)");
+  command->add_option("--seconds", bench.seconds, "spent on each measurement")->capture_default_str();
+  command->add_option("--memory", bench.memory_gib, "GiB that a shape may take; 0: half of what is free")
+      ->capture_default_str();
+  command->add_flag("!--no-reference", bench.reference, "leave out the comparison with plain ATen");
+  command->add_option("--json", options->json, "write the figures to this file");
+  command->footer(
+      "Suites:" + suites +
+      "\n\nms: median of the repetitions. GB/s, Gexp/s, Gstep/s: the least bytes that the pass must move, its\n"
+      "exponentials and its state steps, a second. of limit: the share of what copies reach (mem) or of the\n"
+      "special-function units (exp). extra MiB: what forward and backward hold beyond inputs, outputs and gradients.\n"
+      "x ATen: how many times longer the plain form takes, in turn with ours at a size that it can do.");
+  return {command, [options] { return run(*options); }};
+}
+
+}  // namespace vlmamba::app
