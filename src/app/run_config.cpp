@@ -56,6 +56,11 @@ void check_stage(const StageConfig& stage, const std::string& key, Complaints& c
     complaints.unless(!set.records.empty(), key + ".data.sets.records", "expected a file, got none");
 }
 
+bool is_known_benchmark(const std::string& kind) {
+  const auto& all = benchmarks();
+  return std::any_of(all.begin(), all.end(), [&](const Benchmark& benchmark) { return benchmark.name == kind; });
+}
+
 std::string absolute(const std::string& path, const std::string& root) {
   return path.empty() ? path : fs::absolute(fs::path(root) / path).lexically_normal().string();
 }
@@ -90,7 +95,10 @@ void check_run_config(const RunConfig& config, const std::string& where) {
                       "expected letters, digits, _ and -, got \"" + task.name + "\"");
     complaints.unless(names.insert(task.name).second, "eval.tasks." + task.name,
                       "expected names that differ, got this one twice");
-    complaints.unless(!task.questions.empty(), "eval.tasks." + task.name + ".questions", "expected a file, got none");
+    complaints.unless(task.kind != "jsonl" || !task.questions.empty(), "eval.tasks." + task.name + ".questions",
+                      "expected a file, got none");
+    complaints.unless(!is_known_benchmark(task.kind) || !task.data.empty(), "eval.tasks." + task.name + ".data",
+                      "expected the folder of the benchmark's files, got none");
   }
   complaints.throw_if_any();
 }
@@ -107,7 +115,8 @@ RunConfig resolved(RunConfig config) {
     }
   for (auto& task : config.eval.tasks) {
     task.questions = absolute(task.questions, config.data_root);
-    task.image_root = folder(task.image_root, config.data_root);
+    task.data = absolute(task.data, config.data_root);
+    if (task.data.empty() || !task.image_root.empty()) task.image_root = folder(task.image_root, config.data_root);
   }
   config.data_root.clear();
   config.weights_root.clear();

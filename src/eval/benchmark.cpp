@@ -60,12 +60,16 @@ const Benchmark& find_benchmark(std::string_view name) {
 }
 
 DataFiles find_data(const Benchmark& benchmark, const std::string& folder) {
+  return find_data(benchmark.name, benchmark.roles, folder);
+}
+
+DataFiles find_data(std::string_view name, const std::vector<DataRole>& roles, const std::string& folder) {
   if (!fs::is_directory(folder))
     throw Error(ExitCode::kData, folder,
-                "expected the folder of " + std::string(benchmark.name) + "'s data, got " +
+                "expected the folder of " + std::string(name) + "'s data, got " +
                     (fs::exists(folder) ? "a file" : "no such folder"));
   DataFiles files;
-  for (const auto& role : benchmark.roles) {
+  for (const auto& role : roles) {
     const auto found = matches(folder, role.pattern);
     const std::string wanted =
         std::string(role.name) + ": expected one match of " + std::string(role.pattern) + ", got ";

@@ -1,55 +1,88 @@
 #include "vlmamba/eval/task.h"
 
 #include <algorithm>
-#include <cctype>
-#include <sstream>
+#include <filesystem>
 
+#include "src/eval/tasks/tasks.h"
 #include "vlmamba/core/text.h"
-#include "vlmamba/io/atomic_file.h"
-#include "vlmamba/io/json.h"
 
 namespace vlmamba {
 namespace {
 
-using io::Json;
+namespace fs = std::filesystem;
 
-std::string normalised(const std::string& text) {
-  std::string result = stripped(text);
-  std::transform(result.begin(), result.end(), result.begin(), [](unsigned char c) { return std::tolower(c); });
-  return result;
-}
+constexpr int64_t kShortAnswer = 16;  // lmms-eval's, where LLaVA allows 128
+
+// A benchmark of the table, asked and scored from its folder.
+class BenchmarkTask : public Task {
+ public:
+  BenchmarkTask(const Benchmark& benchmark, const TaskConfig& config) : benchmark_(benchmark), config_(config) {}
+
+  std::vector<TaskQuestion> questions() const override {
+    const auto data = find_data(benchmark_.name, benchmark_.question_roles, config_.data);
+    auto questions = benchmark_.questions(data, {config_.protocol, config_.ocr_tokens});
+    for (auto& question : questions)
+      if (!question.image.empty()) question.image = place_of(question.image);
+    return questions;
+  }
+
+  ScoreResult score(const std::vector<TaskQuestion>& asked, const AnswerFile& answers) const override {
+    ScoreInput input{{}, answers, {}, config_.limit > 0, config_.protocol};
+    try {
+      input.data = find_data(benchmark_, config_.data);
+    } catch (const Error& error) {  // test splits have no answers
+      ScoreResult unscored;
+      unscored.counts.set("questions", static_cast<int64_t>(asked.size()));
+      unscored.warnings.push_back(std::string("asked, but not scored: ") + error.what());
+      return unscored;
+    }
+    return benchmark_.score(input);
+  }
+
+  std::optional<int64_t> max_new_tokens() const override {
+    const bool cut = config_.protocol == Protocol::kLmmsEval && benchmark_.max_new_tokens == 128;
+    return cut ? kShortAnswer : benchmark_.max_new_tokens;
+  }
+
+  std::optional<Submission> submission(const AnswerFile& answers) const override {
+    if (benchmark_.submission == nullptr) return std::nullopt;
+    return benchmark_.submission(find_data(benchmark_.name, benchmark_.question_roles, config_.data), answers);
+  }
+
+ private:
+  std::string place_of(const std::string& image) const {
+    if (!config_.image_root.empty()) return (fs::path(config_.image_root) / image).string();
+    const auto places = benchmark_.picture_places(image);
+    for (const auto& place : places)
+      if (fs::exists(fs::path(config_.data) / place)) return (fs::path(config_.data) / place).string();
+    return (fs::path(config_.data) / places.front()).string();
+  }
+
+  const Benchmark& benchmark_;
+  TaskConfig config_;
+};
 
 }  // namespace
 
-std::vector<TaskQuestion> read_questions(const TaskConfig& task) {
-  std::istringstream lines(io::read_file(task.questions, ExitCode::kData));
-  std::vector<TaskQuestion> questions;
-  int64_t number = 0;
-  for (std::string line; std::getline(lines, line);) {
-    const std::string where = task.questions + ":" + std::to_string(++number);
-    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-    if (task.limit > 0 && static_cast<int64_t>(questions.size()) == task.limit) break;
-    const Json json = io::parse_json(line, where, ExitCode::kData);
-    const auto string = [&](const char* key) {
-      return io::require(json, key, Json::Kind::kString, where, ExitCode::kData).as_string();
-    };
-    if (!json.is_object())
-      throw Error(ExitCode::kData, where, "expected an object, got " + std::string(io::kind_name(json.kind())));
-    const Json* id = json.find("question_id");
-    if (id == nullptr || (!id->is_string() && !id->is_integer()))
-      throw Error(ExitCode::kData, where,
-                  "question_id: expected a string or an integer, got " + (id ? id->to_string() : "none"));
-    const Json* category = json.find("category");
-    const Json* image = json.find("image");
-    questions.push_back({id->is_string() ? id->as_string() : id->to_string(),
-                         image && image->is_string() ? image->as_string() : "", string("text"),
-                         category && category->is_string() ? category->as_string() : "all", string("answer")});
+std::shared_ptr<Task> make_task(const TaskConfig& config, const std::map<std::string, TaskFactory>& extensions) {
+  if (const auto own = extensions.find(config.kind); own != extensions.end()) return own->second(config);
+  if (config.kind == "jsonl") return tasks::make_jsonl(config);
+  std::string kinds = "jsonl";
+  for (const auto& benchmark : benchmarks()) {
+    if (benchmark.name == config.kind) return std::make_shared<BenchmarkTask>(benchmark, config);
+    kinds += ", " + std::string(benchmark.name);
   }
-  if (questions.empty()) throw Error(ExitCode::kData, task.questions, "expected questions, got none");
-  return questions;
+  for (const auto& [name, factory] : extensions) kinds += ", " + name;
+  throw Error(ExitCode::kUsage, "eval.tasks." + config.name + ".kind",
+              "expected one of " + kinds + ", got \"" + config.kind + "\"");
 }
 
 bool exact_match(const std::string& answer, const std::string& truth) {
+  const auto normalised = [](const std::string& text) {
+    std::string result = stripped(text);
+    std::transform(result.begin(), result.end(), result.begin(), [](unsigned char c) { return std::tolower(c); });
+    return result;
+  };
   return normalised(answer) == normalised(truth);
 }
 

@@ -8,8 +8,10 @@ namespace vlmamba {
 Responder::Responder(Parts parts, const SamplingConfig& sampling, uint64_t seed)
     : parts_(std::move(parts)), generator_(*parts_.model, sampling, parts_.tokenizer.end_of_text_id(), seed) {}
 
-std::vector<float> Responder::read_picture(const std::string& path) const {
-  return parts_.image_processor.process(io::read_image(path));
+std::vector<float> Responder::read_picture(const std::string& path) const { return process(io::read_image(path)); }
+
+std::vector<float> Responder::process(const io::Image& picture) const {
+  return parts_.image_processor.process(picture);
 }
 
 std::vector<float> Responder::blank_picture() const {

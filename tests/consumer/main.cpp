@@ -1,4 +1,5 @@
-// A project of one's own: the library's program with one more connector, which configs name as "kind": "mean".
+// A project of one's own: the library's program with one more connector, which configs name as "kind": "mean", and one
+// more task, "kind": "first_word".
 
 #include "vlmamba/app/main.h"
 
@@ -7,7 +8,10 @@
 #include <memory>
 
 #include "vlmamba/app/extensions.h"
+#include "vlmamba/eval/task.h"
+#include "vlmamba/io/atomic_file.h"
 #include "vlmamba/io/config.h"
+#include "vlmamba/io/tsv.h"
 #include "vlmamba/model/connector.h"
 
 namespace {
@@ -36,6 +40,50 @@ class MeanConnector : public vlmamba::Connector {
   at::Tensor weight_;  // [D, Dv]
 };
 
+struct FirstWordConfig {
+  std::string questions;
+
+  template <typename F>
+  void visit(F& f) {
+    f("questions", questions, "table with the columns id, image, question, word");
+  }
+};
+
+// Right is an answer whose first word is the wanted one.
+class FirstWordTask : public vlmamba::Task {
+ public:
+  explicit FirstWordTask(const FirstWordConfig& config) : config_(config) {}
+
+  std::vector<vlmamba::TaskQuestion> questions() const override {
+    const std::string text = vlmamba::io::read_file(config_.questions, vlmamba::ExitCode::kData);
+    std::vector<vlmamba::TaskQuestion> questions;
+    const auto table = vlmamba::io::parse_tsv(text, config_.questions, vlmamba::ExitCode::kData);
+    for (const auto& row : table.rows) {
+      auto& question = questions.emplace_back();
+      question.id = row.fields.at(0);
+      question.image = row.fields.at(1);
+      question.text = question.prompt = row.fields.at(2);
+      question.truths = {row.fields.at(3)};
+    }
+    return questions;
+  }
+
+  vlmamba::ScoreResult score(const std::vector<vlmamba::TaskQuestion>& asked,
+                             const vlmamba::AnswerFile& answers) const override {
+    double right = 0;
+    for (size_t i = 0; i < asked.size(); ++i) {
+      const std::string& text = answers.answers[i].text;
+      right += text.substr(0, text.find(' ')) == asked[i].truths[0] ? 1 : 0;
+    }
+    vlmamba::ScoreResult result;
+    if (!asked.empty()) result.score = 100 * right / static_cast<double>(asked.size());
+    return result;
+  }
+
+ private:
+  FirstWordConfig config_;
+};
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -43,6 +91,10 @@ int main(int argc, char** argv) {
   extensions.connectors["mean"] = [](const vlmamba::ConnectorConfig& config, const vlmamba::ConnectorShape& shape) {
     return std::make_shared<MeanConnector>(
         vlmamba::io::from_json<MeanConfig>(config.options, "model.connector.options"), shape);
+  };
+  extensions.tasks["first_word"] = [](const vlmamba::TaskConfig& config) {
+    return std::make_shared<FirstWordTask>(
+        vlmamba::io::from_json<FirstWordConfig>(config.options, "eval.tasks.options"));
   };
   return vlmamba::app::main(argc, argv, extensions);
 }

@@ -264,6 +264,35 @@ TEST(Miniature, MmVet) {
   EXPECT_EQ(judged.judge, "gpt-4");
 }
 
+double lmms_score(const std::string& task, const Folder& folder, const std::string& answers) {
+  const Benchmark& benchmark = find_benchmark(task);
+  return *benchmark
+              .score({find_data(benchmark, folder.text()),
+                      read_answers((folder / answers).string()),
+                      {},
+                      true,
+                      Protocol::kLmmsEval})
+              .score;
+}
+
+TEST(Miniature, AsLmmsEvalScores) {
+  const Folder folder;
+  make_vqav2(folder);
+  test::write(folder / "vqav2.jsonl", line("1", "a cat.") + line("2", "a cat."));
+  EXPECT_EQ(lmms_score("vqav2", folder, "vqav2.jsonl"), 100);  // both questions are normalised
+  make_scienceqa(folder);
+  test::write(folder / "scienceqa.jsonl", line("4", "B", "q") + line("7", "A.", "<image>") + line("9", "a", "<image>"));
+  EXPECT_EQ(lmms_score("scienceqa", folder, "scienceqa.jsonl"), 50);
+  test::write(folder / "testdev_balanced_questions.json",
+              R"({"1": {"answer": "t-shirt", "isBalanced": true, "types": {"structural": "query"}}})");
+  test::write(folder / "gqa.jsonl", line("1", "TShirt!"));
+  EXPECT_EQ(lmms_score("gqa", folder, "gqa.jsonl"), 100);
+  make_pope(folder);
+  test::write(folder / "pope.jsonl", line("101", "Yes") + line("102", "No, there is not") + line("103", "yes") +
+                                         line("104", "no") + line("105", "Yes.") + line("106", "NO"));
+  EXPECT_NEAR(lmms_score("pope", folder, "pope.jsonl"), 100 * (1 + 1 + 0) / 3.0, 1e-9);
+}
+
 struct BadAnswers {
   std::string what, content, message;
 };
@@ -366,7 +395,6 @@ TEST(Score, IsWrittenWithWhatItCameFrom) {
   EXPECT_THAT(refused.err, HasSubstr("missing 1: v1_1"));
   EXPECT_FALSE(test::fs::exists(output));
   arguments.push_back("--allow-partial");
-  test::fs::create_directories(folder / "out");
   const auto outcome = test::vlmamba(arguments);
   EXPECT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, HasSubstr("mmvet: 1 of 2 questions answered, 1 missing"));

@@ -17,7 +17,7 @@ TEST(ExactMatch, ForgivesCaseAndSurroundingSpaceOnly) {
 TEST(Table, HasARowForEachCategoryOfAnyTask) {
   TaskResult real{"real", 75, 4, {{"what", 50}, {"where", 100}}}, blank{"blank", 0, 4, {{"what", 0}}};
   EXPECT_EQ(to_table({real, blank}),
-            "  % exact      real   blank\n"
+            "  score        real   blank\n"
             "  what         50.0     0.0\n"
             "  where       100.0       -\n"
             "  all          75.0     0.0\n");

@@ -7,7 +7,7 @@
 #include "vlmamba/core/fields.h"
 #include "vlmamba/data/image_processor.h"
 #include "vlmamba/data/prompt.h"
-#include "vlmamba/eval/task.h"
+#include "vlmamba/eval/eval_config.h"
 #include "vlmamba/model/vl_mamba.h"
 #include "vlmamba/train/stage.h"
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,29 +12,30 @@
 
 namespace vlmamba {
 
-/// What came out of a task. Shares in percent.
+/// What came out of a task, on the task's own scale; no score where only a judge or a server could give it.
 struct TaskResult {
   std::string task;
-  double score = 0;
+  std::optional<double> score;
   int64_t num_questions = 0;
   std::map<std::string, double> by_category;
 };
 
-/// Asks a task's questions and writes FOLDER/TASK/answers.jsonl (LLaVA's fields) and results.json.
+/// Asks a task's questions and writes FOLDER/TASK/answers.jsonl (LLaVA's fields), results.json, and where there is one
+/// the file for the benchmark's server or judge.
 class Evaluator {
  public:
-  /// `provenance` goes into results.json as it is; `model_id` into every answer. `responder` must outlive the
-  /// evaluator.
-  Evaluator(const Responder& responder, int64_t batch, std::string folder, std::string model_id, io::Json provenance);
+  /// `provenance` goes into results.json as it is; `model_id` into every answer.
+  Evaluator(int64_t batch, std::string folder, std::string model_id, io::Json provenance);
 
-  TaskResult run(const TaskConfig& task) const;
+  /// Throws Error (data) before anything is asked if a picture is missing.
+  TaskResult run(const TaskConfig& config, const Task& task, const Responder& responder) const;
 
  private:
-  std::vector<std::vector<float>> shown_pictures(const TaskConfig& task, const std::vector<TaskQuestion>& questions,
-                                                 size_t index) const;
+  std::vector<std::string> ask(const TaskConfig& config, const std::vector<TaskQuestion>& questions,
+                               const Responder& responder) const;
   io::Json answer_line(const TaskQuestion& question, const std::string& answer) const;
+  void write(const TaskConfig& config, const std::string& name, const std::string& bytes) const;
 
-  const Responder& responder_;
   int64_t batch_;
   std::string folder_, model_id_;
   io::Json provenance_;

@@ -31,6 +31,7 @@ class Responder {
 
   /// The picture of a file as the encoder takes it. Throws Error (data).
   std::vector<float> read_picture(const std::string& path) const;
+  std::vector<float> process(const io::Image& picture) const;
   /// A picture of nothing: the processor's mean colour.
   std::vector<float> blank_picture() const;
 

@@ -5,6 +5,7 @@
 #include "vlmamba/app/build.h"
 #include "vlmamba/core/version.h"
 #include "vlmamba/eval/evaluator.h"
+#include "vlmamba/io/atomic_file.h"
 #include "vlmamba/io/config.h"
 #include "vlmamba/io/sha256.h"
 
@@ -16,13 +17,24 @@ struct Options {
   std::vector<std::string> overrides;
 };
 
-io::Json provenance(const LoadedModel& loaded, const EvalConfig& eval) {
+std::string command_of(const Options& options) {
+  std::string command = "vlmamba evaluate --checkpoint " + options.checkpoint;
+  if (!options.config.empty()) command += " --config " + options.config;
+  for (const auto& setting : options.overrides) command += " --set '" + setting + "'";
+  return command + (options.output.empty() ? "" : " --output " + options.output);
+}
+
+io::Json provenance(const Options& options, const LoadedModel& loaded, const EvalConfig& eval) {
   io::Json json = io::Json::object();
   json.set("checkpoint", loaded.place.folder);
   json.set("stage", loaded.place.stage);
   json.set("step", loaded.place.step);
+  // The manifest holds the hash of every file.
+  const std::string manifest = io::read_file(loaded.place.folder + "/manifest.json", ExitCode::kWeights);
+  json.set("checkpoint_sha256", io::sha256(manifest));
   json.set("config_sha256", io::sha256(io::write_config(loaded.config).to_string()));
   json.set("eval", io::write_config(eval));
+  json.set("command", command_of(options));
   json.set("vlmamba", version());
   json.set("libtorch", libtorch_version());
   return json;
@@ -36,10 +48,18 @@ ExitCode evaluate(const Options& options, const Extensions& extensions) {
   if (eval.tasks.empty()) throw Error(ExitCode::kUsage, "eval.tasks", "expected at least one task, got none");
   const std::string place = loaded.place.stage + "_step_" + std::to_string(loaded.place.step);
   const std::string folder = options.output.empty() ? loaded.place.run_folder + "/eval/" + place : options.output;
-  const Responder responder = loaded.responder(eval.sampling, static_cast<uint64_t>(loaded.config.seed));
-  const Evaluator evaluator(responder, eval.batch, folder, place, provenance(loaded, eval));
+  std::vector<std::shared_ptr<Task>> tasks;  // all before the first is asked: a wrong kind is told early
+  for (const auto& task : eval.tasks) tasks.push_back(make_task(task, extensions.tasks));
+  const Evaluator evaluator(eval.batch, folder, place, provenance(options, loaded, eval));
   std::vector<TaskResult> results;
-  for (const auto& task : eval.tasks) results.push_back(evaluator.run(task));
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    SamplingConfig sampling = eval.sampling;
+    const auto own_length = eval.tasks[i].max_new_tokens;
+    sampling.max_new_tokens =
+        own_length ? *own_length : tasks[i]->max_new_tokens().value_or(eval.sampling.max_new_tokens);
+    const Responder responder = loaded.responder(sampling, static_cast<uint64_t>(loaded.config.seed));
+    results.push_back(evaluator.run(eval.tasks[i], *tasks[i], responder));
+  }
   std::printf("%s", to_table(results).c_str());
   return ExitCode::kOk;
 }

@@ -16,7 +16,7 @@ namespace {
 namespace fs = std::filesystem;
 
 struct Options {
-  std::string task, data, answers, judgements, output;
+  std::string task, data, answers, judgements, output, protocol = "llava";
   bool allow_partial = false;
 };
 
@@ -33,6 +33,7 @@ std::string command_of(const Options& options) {
   std::string command = "vlmamba score --task " + options.task + " --data " + quoted(options.data) + " --answers " +
                         quoted(options.answers);
   if (!options.judgements.empty()) command += " --judgements " + quoted(options.judgements);
+  if (options.protocol != "llava") command += " --protocol " + options.protocol;
   if (!options.output.empty()) command += " --output " + quoted(options.output);
   return command + (options.allow_partial ? " --allow-partial" : "");
 }
@@ -47,6 +48,7 @@ void append_provenance(const fs::path& answers, io::Json& json) {
 }
 
 void append_origin(const Options& options, const ScoreInput& input, double seconds, io::Json& json) {
+  json.append("protocol", options.protocol);
   json.append("allow_partial", input.allow_partial);
   json.append("answers", fs::absolute(options.answers).lexically_normal().string());
   if (fs::is_regular_file(options.answers)) {
@@ -89,7 +91,11 @@ void write_requests(const Options& options, const ScoreResult& result) {
 ExitCode score(const Options& options) {
   const auto start = std::chrono::steady_clock::now();
   const Benchmark& benchmark = find_benchmark(options.task);
-  ScoreInput input{find_data(benchmark, options.data), read_answers(options.answers), {}, options.allow_partial};
+  ScoreInput input{find_data(benchmark, options.data),
+                   read_answers(options.answers),
+                   {},
+                   options.allow_partial,
+                   options.protocol == "llava" ? Protocol::kLlava : Protocol::kLmmsEval};
   if (!options.judgements.empty()) input.judgements = read_judgements(options.judgements);
   const ScoreResult result = benchmark.score(input);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -98,6 +104,8 @@ ExitCode score(const Options& options) {
   if (!options.output.empty()) {
     io::Json json = to_json(benchmark, result, input);
     append_origin(options, input, seconds, json);
+    std::error_code ignored;  // the write says what is wrong
+    fs::create_directories(fs::absolute(options.output).parent_path(), ignored);
     io::write_file_atomically(options.output, json.to_string(2) + "\n");
   }
   write_requests(options, result);
@@ -120,6 +128,8 @@ Command add_score(CLI::App& app, const Extensions&) {
                    "LLaVA's answer lines, an official result list, an object from id to text, or a judge's grades")
       ->required();
   command->add_option("--judgements", options->judgements, "what a judge said to the written requests");
+  command->add_option("--protocol", options->protocol, "llava (the official scripts), or lmms_eval where it differs")
+      ->check(CLI::IsMember({"llava", "lmms_eval"}));
   command->add_option("--output", options->output,
                       "writes results.json there, and beside it what a judge is to be asked");
   command->add_flag("--allow-partial", options->allow_partial,

@@ -49,7 +49,8 @@ bool is_ascii(std::string_view text) {
 
 bool is_cased(int32_t c) {
   const auto category = utf8proc_category(c);
-  return category == UTF8PROC_CATEGORY_LU || category == UTF8PROC_CATEGORY_LL || category == UTF8PROC_CATEGORY_LT;
+  return category == UTF8PROC_CATEGORY_LU || category == UTF8PROC_CATEGORY_LL || category == UTF8PROC_CATEGORY_LT ||
+         utf8proc_tolower(c) != c || utf8proc_toupper(c) != c || c == 0xAA || c == 0xBA;
 }
 
 // What stands between a letter and its neighbour without parting them: marks, modifiers, and the middles of words.
@@ -62,7 +63,8 @@ bool is_case_ignorable(int32_t c) {
     case UTF8PROC_CATEGORY_SK:
       return true;
     default:
-      return c == '\'' || c == '.' || c == ':' || c == 0xB7 || c == 0x2018 || c == 0x2019 || c == 0x2024 || c == 0x2027;
+      return c == '\'' || c == '.' || c == ':' || c == 0xB7 || c == 0x387 || c == 0x55F || c == 0x5F4 || c == 0x2018 ||
+             c == 0x2019 || c == 0x2024 || c == 0x2027;
   }
 }
 

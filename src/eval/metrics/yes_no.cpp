@@ -41,8 +41,7 @@ YesNo mme_answer(std::string_view text) {
 }
 
 YesNo exact_yes_no(std::string_view text) {
-  std::string small = unicode::lower(unicode::strip(text));
-  if (!small.empty() && small.back() == '.') small.pop_back();
+  const std::string small = unicode::lower(unicode::strip(text));
   return small == "yes" ? YesNo::kYes : small == "no" ? YesNo::kNo : YesNo::kOther;
 }
 

@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <cctype>
+
 #include "src/eval/tasks/tasks.h"
 #include "vlmamba/eval/metrics/unicode_text.h"
 #include "vlmamba/io/atomic_file.h"
@@ -35,6 +38,20 @@ std::string prediction_of(const Answer& answer, AnswerForm form) {
   return unicode::lower(text);
 }
 
+// lmms-eval ignores case and punctuation.
+std::string without_punctuation(const std::string& text) {
+  std::string small = unicode::lower(text);
+  small.erase(std::remove_if(small.begin(), small.end(), [](unsigned char c) { return c < 0x80 && std::ispunct(c); }),
+              small.end());
+  return small;
+}
+
+bool is_right(const Answer& answer, const Truth& truth, const ScoreInput& input) {
+  if (input.protocol == Protocol::kLmmsEval)
+    return without_punctuation(answer.text) == without_punctuation(truth.answer);
+  return prediction_of(answer, input.answers.form) == truth.answer;
+}
+
 ScoreResult score(const ScoreInput& input) {
   expect_form(input.answers, {AnswerForm::kLines, AnswerForm::kResults, AnswerForm::kMap});
   const std::string& path = input.data.at("questions");
@@ -50,7 +67,7 @@ ScoreResult score(const ScoreInput& input) {
   for (size_t i = 0; i < asked.size(); ++i) {
     if (!asked[i].needed) continue;
     const auto& truth = truths[i];
-    const bool right = matched[i] && prediction_of(*matched[i], input.answers.form) == truth.answer;
+    const bool right = matched[i] && is_right(*matched[i], truth, input);
     const double value = right ? 1 : 0;
     all.add(value);
     (truth.structural == "query" ? open : binary).add(value);
@@ -68,13 +85,37 @@ ScoreResult score(const ScoreInput& input) {
   return result;
 }
 
+// LLaVA's lines where they are, else the balanced questions themselves.
+std::vector<TaskQuestion> questions_of(const DataFiles& data, const AskOptions&) {
+  if (const auto lines = data.find("lines"); lines != data.end()) return read_llava_questions(lines->second);
+  const std::string& path = data.at("questions");
+  std::vector<TaskQuestion> questions;
+  io::for_each_member(io::read_file(path, kCode), path, kCode, [&](const std::string& id, const Json& json, int64_t) {
+    if (!io::require(json, "isBalanced", Json::Kind::kBool, path, kCode).as_bool()) return;
+    TaskQuestion question;
+    question.id = id;
+    question.image = text_of(json, "imageId", path) + ".jpg";
+    question.text = question.prompt = text_of(json, "question", path) + kShortSuffix;
+    questions.push_back(std::move(question));
+  });
+  return questions;
+}
+
+std::vector<std::string> picture_places(const std::string& image) {
+  return {"data/images/" + image, "images/" + image, image};
+}
+
 }  // namespace
 
 Benchmark gqa() {
   return {"gqa",
           "accuracy over the balanced questions, in percent",
-          {{"questions", "{testdev_balanced_questions,questions}.json"}},
-          score};
+          {{"questions", "{,data/}{testdev_balanced_questions,questions}.json"}},
+          score,
+          {{"lines", "llava_gqa_testdev_balanced.jsonl", false},
+           {"questions", "{,data/}{testdev_balanced_questions,questions}.json"}},
+          questions_of,
+          picture_places};
 }
 
 }  // namespace vlmamba::tasks

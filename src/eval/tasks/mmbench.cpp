@@ -8,6 +8,8 @@
 #include "vlmamba/eval/metrics/choice.h"
 #include "vlmamba/eval/metrics/unicode_text.h"
 #include "vlmamba/io/atomic_file.h"
+#include "vlmamba/io/base64.h"
+#include "vlmamba/io/spreadsheet.h"
 #include "vlmamba/io/tsv.h"
 
 namespace vlmamba::tasks {
@@ -41,7 +43,7 @@ int64_t column(const io::Table& table, std::string_view name, const std::string&
   return found;
 }
 
-Row row_of(const io::Table& table, const io::Table::Row& fields, const std::string& path) {
+Row row_of(const io::Table& table, const io::Table::Row& fields, const std::string& path, bool scored = true) {
   const std::string where = path + ":" + std::to_string(fields.line);
   const auto field = [&](std::string_view name) -> const std::string& {
     return fields.fields[static_cast<size_t>(column(table, name, path))];
@@ -56,6 +58,7 @@ Row row_of(const io::Table& table, const io::Table::Row& fields, const std::stri
     if (table.find(name) < 0 || is_missing(field(name))) break;
     row.options.push_back(field(name));
   }
+  if (!scored) return row;
   const std::string& answer = field("answer");
   if (answer.size() != 1 || kLetters.find(answer) == std::string_view::npos)
     throw Error(kCode, where,
@@ -173,8 +176,89 @@ ScoreResult score(const ScoreInput& input) {
   return result;
 }
 
+std::string prompt_of(const std::string& hint, const Row& row, Protocol protocol) {
+  std::string options;
+  for (size_t i = 0; i < row.options.size(); ++i)
+    options.append("\n").append(1, kLetters[i]).append(". " + row.options[i]);
+  const std::string start = is_missing(hint) ? "" : hint;
+  if (protocol == Protocol::kLmmsEval)
+    return (start.empty() ? "" : start + " ") + row.question + " There are several options:" + options;
+  return (start.empty() ? "" : start + "\n") + row.question + options;
+}
+
+// A row may name the row that has its picture.
+std::string picture_of(const io::Table& table, const std::string& field, const std::string& where) {
+  const auto index = static_cast<size_t>(table.find("index")), image = static_cast<size_t>(table.find("image"));
+  const std::string* encoded = &field;
+  if (!field.empty() && field.size() < 20 && field.find_first_not_of("0123456789") == std::string::npos)
+    for (const auto& row : table.rows)
+      if (row.fields[index] == field) encoded = &row.fields[image];
+  auto bytes = io::decode_base64(*encoded);
+  if (!bytes || bytes->empty()) throw Error(kCode, where, "image: expected a picture in base64, got something else");
+  return std::move(*bytes);
+}
+
+std::vector<TaskQuestion> questions_of(const DataFiles& data, const AskOptions& options) {
+  const std::string& path = data.at("questions");
+  const auto table = io::parse_tsv(io::read_file(path, kCode), path, kCode);
+  const auto image = static_cast<size_t>(column(table, "image", path));
+  const int64_t hint = table.find("hint");
+  std::vector<TaskQuestion> questions;
+  for (const auto& fields : table.rows) {
+    const Row row = row_of(table, fields, path, /*scored=*/false);
+    TaskQuestion question;
+    question.id = std::to_string(row.index);
+    question.integer_id = true;
+    question.picture = picture_of(table, fields.fields[image], path + ":" + std::to_string(fields.line));
+    question.prompt = prompt_of(hint < 0 ? "" : fields.fields[static_cast<size_t>(hint)], row, options.protocol);
+    question.text = question.prompt + kLetterSuffix;
+    question.options = row.options;
+    question.extra.append("round_id", 0);
+    io::Json& texts = question.extra.append("options", io::Json::array());
+    for (const auto& option : row.options) texts.push(option);
+    io::Json& letters = question.extra.append("option_char", io::Json::array());
+    for (size_t i = 0; i < row.options.size(); ++i) letters.push(std::string(1, kLetters[i]));
+    questions.push_back(std::move(question));
+  }
+  return questions;
+}
+
+std::vector<std::string> picture_places(const std::string& image) { return {image}; }
+
+// The server's sheet: the table without its long columns, and with what was predicted.
+std::optional<Submission> submission_of(const DataFiles& data, const AnswerFile& answers) {
+  constexpr std::array<std::string_view, 6> kDropped{"hint", "category", "source", "image", "comment", "l2-category"};
+  constexpr size_t kPredictionColumn = 6;
+  const std::string& path = data.at("questions");
+  const auto table = io::parse_tsv(io::read_file(path, kCode), path, kCode);
+  const auto index = static_cast<size_t>(column(table, "index", path));
+  std::unordered_map<std::string, std::string> predictions;
+  for (const auto& answer : answers.answers) predictions[answer.id] = answer.text;
+  std::vector<std::vector<std::string>> sheet;
+  const auto add = [&](const std::vector<std::string>& fields, const std::string& prediction) {
+    auto& row = sheet.emplace_back();
+    for (size_t i = 0; i < fields.size(); ++i)
+      if (std::find(kDropped.begin(), kDropped.end(), table.columns[i]) == kDropped.end())
+        row.push_back(&fields != &table.columns && is_missing(fields[i]) ? "" : fields[i]);
+    row.insert(row.begin() + static_cast<std::ptrdiff_t>(std::min(kPredictionColumn, row.size())), prediction);
+  };
+  add(table.columns, "prediction");
+  for (const auto& row : table.rows) add(row.fields, predictions[row.fields[index]]);
+  return Submission{"submission.xlsx", io::to_xlsx(sheet, {"index"})};
+}
+
 }  // namespace
 
-Benchmark mmbench() { return {"mmbench", "CircularEval accuracy, in percent", {{"questions", "*.tsv"}}, score}; }
+Benchmark mmbench() {
+  return {"mmbench",
+          "CircularEval accuracy, in percent",
+          {{"questions", "*.tsv"}},
+          score,
+          {{"questions", "*.tsv"}},
+          questions_of,
+          picture_places,
+          1024,
+          submission_of};
+}
 
 }  // namespace vlmamba::tasks

@@ -101,7 +101,13 @@ std::vector<Line>& lines_of(const std::string& task, Lines& lines) {
   return lines.emplace_back(task, std::vector<Line>()).second;
 }
 
-Lines convert(const AnswerFile& answers, std::map<Key, Truth>& truths) {
+// lmms-eval strips the answer and its periods first.
+YesNo answer_of(const std::string& text, Protocol protocol) {
+  if (protocol == Protocol::kLlava) return mme_answer(text);
+  return mme_answer(unicode::replaced(unicode::strip(text), ".", ""));
+}
+
+Lines convert(const AnswerFile& answers, Protocol protocol, std::map<Key, Truth>& truths) {
   Lines lines;
   for (const auto& answer : answers.answers) {
     const std::string task = answer.id.substr(0, answer.id.find('/'));
@@ -115,7 +121,7 @@ Lines convert(const AnswerFile& answers, std::map<Key, Truth>& truths) {
                       "; is it the answers file of another benchmark?");
     if (++truth->second.answered > truth->second.count)
       throw Error(kCode, place_of(answers, answer), "expected each question once, got \"" + question + "\" again");
-    lines_of(task, lines).push_back({file, mme_answer(answer.text), truth->second.yes});
+    lines_of(task, lines).push_back({file, answer_of(answer.text, protocol), truth->second.yes});
   }
   return lines;
 }
@@ -172,7 +178,7 @@ void append_task(const std::string& task, const TaskScore& score, io::Json& metr
 ScoreResult score(const ScoreInput& input) {
   expect_form(input.answers, {AnswerForm::kLines, AnswerForm::kColumns});
   auto truths = read_truths(input.data.at("benchmark"));
-  const Lines lines = convert(input.answers, truths);
+  const Lines lines = convert(input.answers, input.protocol, truths);
   ScoreResult result;
   check_answered(truths, input, result);
   const bool complete = result.counts.find("missing")->as_integer() == 0;
@@ -203,13 +209,29 @@ ScoreResult score(const ScoreInput& input) {
   return result;
 }
 
+std::vector<TaskQuestion> questions_of(const DataFiles& data, const AskOptions&) {
+  return read_llava_questions(data.at("questions"));
+}
+
+// Beside the texts, or in the task's folder of pictures.
+std::vector<std::string> picture_places(const std::string& image) {
+  const std::string task = image.substr(0, image.find('/')), name = image.substr(image.rfind('/') + 1);
+  std::vector<std::string> places;
+  for (const std::string base : {"MME_Benchmark_release_version/", "MME_Benchmark_release_version/MME_Benchmark/"})
+    places.insert(places.end(), {base + image, base + task + "/images/" + name, base + task + "/" + name});
+  return places;
+}
+
 }  // namespace
 
 Benchmark mme() {
   return {"mme",
           "sum of accuracy and accuracy+ over the perception tasks, at most 2000",
           {{"benchmark", "MME_Benchmark_release_version"}},
-          score};
+          score,
+          {{"questions", "llava_mme.jsonl"}},
+          questions_of,
+          picture_places};
 }
 
 }  // namespace vlmamba::tasks

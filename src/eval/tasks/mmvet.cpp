@@ -241,10 +241,35 @@ ScoreResult score(const ScoreInput& input) {
                                                    : score_answers(items, input);
 }
 
+std::vector<TaskQuestion> questions_of(const DataFiles& data, const AskOptions& options) {
+  constexpr const char* kReasonFirst =
+      "First please perform reasoning, and think step by step to provide best answer to the following question: \n\n";
+  return read_llava_questions(data.at("questions"), [&](const Json&, TaskQuestion& question) {
+    if (options.protocol == Protocol::kLmmsEval) question.text = question.prompt = kReasonFirst + question.text;
+  });
+}
+
+std::vector<std::string> picture_places(const std::string& image) { return {"images/" + image, image}; }
+
+// What the web evaluator takes: {"v1_0": text, …}.
+std::optional<Submission> submission_of(const DataFiles&, const AnswerFile& answers) {
+  Json object = Json::object();
+  for (const auto& answer : answers.answers) object.append("v1_" + answer.id, answer.text);
+  return Submission{"submission.json", object.to_string(2) + "\n"};
+}
+
 }  // namespace
 
 Benchmark mmvet() {
-  return {"mmvet", "mean of the judge's grades, in percent, one decimal", {{"metadata", "mm-vet.json"}}, score};
+  return {"mmvet",
+          "mean of the judge's grades, in percent, one decimal",
+          {{"metadata", "mm-vet.json"}},
+          score,
+          {{"questions", "llava-mm-vet.jsonl"}},
+          questions_of,
+          picture_places,
+          1024,
+          submission_of};
 }
 
 }  // namespace vlmamba::tasks

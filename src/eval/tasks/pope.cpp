@@ -67,22 +67,28 @@ void warn_if_out_of_step(const std::string& category, const std::vector<const An
                               std::to_string(labels.size()) + " labels; the first are paired");
 }
 
+// lmms-eval accepts nothing but the words themselves, and takes the share of yes from the labels.
 double append_category(const std::string& category, const std::vector<const Answer*>& answers,
-                       const std::vector<Label>& labels, Json& metrics) {
+                       const std::vector<Label>& labels, Protocol protocol, Json& metrics) {
+  const bool strict = protocol == Protocol::kLmmsEval;
   YesNoCounts counts;
-  int64_t yes = 0;
+  int64_t yes = 0, labels_paired = 0;
   for (size_t i = 0; i < answers.size(); ++i) {
-    const YesNo answer = pope_answer(answers[i]->text);
-    yes += answer == YesNo::kYes ? 1 : 0;
-    if (i < labels.size()) counts.add(answer, labels[i].yes);
+    const bool labelled = i < labels.size();
+    const YesNo answer = strict ? exact_yes_no(answers[i]->text) : pope_answer(answers[i]->text);
+    yes += (strict ? labelled && labels[i].yes : answer == YesNo::kYes) ? 1 : 0;
+    labels_paired += labelled ? 1 : 0;
+    // An answer that is neither is wrong, but no yes and no no.
+    if (labelled && answer != YesNo::kOther) counts.add(answer, labels[i].yes);
   }
+  const int64_t right = counts.true_positive + counts.true_negative;
   const auto append = [&](const char* name, Json value) { metrics.append(category + "/" + name, std::move(value)); };
   append("answers", static_cast<int64_t>(answers.size()));
   append("TP", counts.true_positive);
   append("FP", counts.false_positive);
   append("TN", counts.true_negative);
   append("FN", counts.false_negative);
-  append("accuracy", counts.accuracy());
+  append("accuracy", labels_paired == 0 ? 0.0 : static_cast<double>(right) / static_cast<double>(labels_paired));
   append("precision", counts.precision());
   append("recall", counts.recall());
   append("f1", counts.f1());
@@ -102,12 +108,18 @@ ScoreResult score(const ScoreInput& input) {
     const auto labels = read_labels(input.data.at(category + " labels"));
     const auto& answers = by_category[category];
     warn_if_out_of_step(category, answers, labels, questions, result);
-    sum += append_category(category, answers, labels, result.metrics);
+    sum += append_category(category, answers, labels, input.protocol, result.metrics);
   }
   result.score = 100 * sum / static_cast<double>(kCategories.size());
   result.metrics.append("mean_f1_percent", *result.score);
   return result;
 }
+
+std::vector<TaskQuestion> questions_of(const DataFiles& data, const AskOptions&) {
+  return read_llava_questions(data.at("questions"));
+}
+
+std::vector<std::string> picture_places(const std::string& image) { return {"val2014/" + image, image}; }
 
 }  // namespace
 
@@ -118,7 +130,10 @@ Benchmark pope() {
            {"adversarial labels", "{,coco/,output/coco/}coco_pope_adversarial.json"},
            {"popular labels", "{,coco/,output/coco/}coco_pope_popular.json"},
            {"random labels", "{,coco/,output/coco/}coco_pope_random.json"}},
-          score};
+          score,
+          {{"questions", "llava_pope_test.jsonl"}},
+          questions_of,
+          picture_places};
 }
 
 }  // namespace vlmamba::tasks

@@ -1,5 +1,6 @@
 #include "src/eval/tasks/tasks.h"
 #include "vlmamba/eval/metrics/choice.h"
+#include "vlmamba/eval/metrics/unicode_text.h"
 #include "vlmamba/io/atomic_file.h"
 #include "vlmamba/io/json_stream.h"
 
@@ -53,6 +54,18 @@ void mark_images(const std::string& path, std::map<std::string, Problem>& proble
   });
 }
 
+// lmms-eval: a capital letter and a period begin the answer, or it is the letter alone.
+std::optional<char> lmms_letter(const std::string& answer) {
+  const auto text = unicode::strip(answer);
+  const bool capital = !text.empty() && text[0] >= 'A' && text[0] <= 'Z';
+  return capital && (text.size() == 1 || text[1] == '.') ? std::optional(text[0]) : std::nullopt;
+}
+
+std::optional<char> letter_of(const Answer* answer, Protocol protocol) {
+  if (answer == nullptr) return std::nullopt;
+  return protocol == Protocol::kLmmsEval ? lmms_letter(answer->text) : scienceqa_letter(answer->text);
+}
+
 bool asks_about_image(const Answer& answer) { return answer.prompt.find("<image>") != std::string::npos; }
 
 ScoreResult score(const ScoreInput& input) {
@@ -69,7 +82,7 @@ ScoreResult score(const ScoreInput& input) {
   Json failures = Json::object();
   for (size_t i = 0; i < asked.size(); ++i) {
     const Problem& problem = problems.at(asked[i].id);
-    const auto letter = matched[i] ? scienceqa_letter(matched[i]->text) : std::nullopt;
+    const auto letter = letter_of(matched[i], input.protocol);
     const bool right = letter && *letter - 'A' < problem.num_choices && *letter - 'A' == problem.answer;
     const bool image = matched[i] && (recorded ? asks_about_image(*matched[i]) : problem.has_image);
     correct += right ? 1 : 0;
@@ -96,6 +109,32 @@ ScoreResult score(const ScoreInput& input) {
   return result;
 }
 
+TaskQuestion question_of(const Json& json, const std::string& path, int64_t line) {
+  constexpr std::string_view kImage = "<image>";
+  TaskQuestion question;
+  question.id = id_text(json, "id", path, line);
+  if (const Json* image = json.find("image"); image && image->is_string()) question.image = image->as_string();
+  const auto& turns = io::require(json, "conversations", Json::Kind::kArray, path, kCode).items();
+  if (turns.empty()) throw Error(kCode, path + ":" + std::to_string(line), "conversations: expected turns, got none");
+  const std::string asked = unicode::replaced(text_of(turns[0], "value", path), kImage, "");
+  question.text = std::string(unicode::strip(asked)) + kLetterSuffix;
+  question.prompt = (question.image.empty() ? "" : "<image>\n") + question.text;
+  question.category = question.image.empty() ? "text" : "image";
+  return question;
+}
+
+std::vector<TaskQuestion> questions_of(const DataFiles& data, const AskOptions&) {
+  const std::string& path = data.at("questions");
+  std::vector<TaskQuestion> questions;
+  io::for_each_element(io::read_file(path, kCode), "", path, kCode,
+                       [&](const Json& json, int64_t line) { questions.push_back(question_of(json, path, line)); });
+  return questions;
+}
+
+std::vector<std::string> picture_places(const std::string& image) {
+  return {"images/test/" + image, "test/" + image, image};
+}
+
 }  // namespace
 
 Benchmark scienceqa() {
@@ -103,7 +142,11 @@ Benchmark scienceqa() {
       "scienceqa",
       "accuracy over the questions with a picture, in percent",
       {{"splits", "pid_splits.json"}, {"problems", "problems*.json"}, {"questions", "llava_test_CQM-A.json", false}},
-      score};
+      score,
+      {{"questions", "llava_test_CQM-A.json"}},
+      questions_of,
+      picture_places,
+      1024};
 }
 
 }  // namespace vlmamba::tasks

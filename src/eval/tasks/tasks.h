@@ -6,7 +6,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "vlmamba/eval/benchmark.h"
+#include "vlmamba/eval/task.h"
 
 /// The benchmarks, one file each, and what they share: reading their files and pairing questions with answers.
 namespace vlmamba::tasks {
@@ -19,6 +19,14 @@ Benchmark pope();
 Benchmark mme();
 Benchmark mmbench();
 Benchmark mmvet();
+std::shared_ptr<Task> make_jsonl(const TaskConfig& config);
+
+constexpr const char* kShortSuffix = "\nAnswer the question using a single word or phrase.";
+constexpr const char* kLetterSuffix = "\nAnswer with the option's letter from the given choices directly.";
+
+/// Reads LLaVA's question lines {question_id, image, text, category}; `more` reads what else stands on a line.
+std::vector<TaskQuestion> read_llava_questions(
+    const std::string& path, const std::function<void(const io::Json&, TaskQuestion&)>& more = nullptr);
 
 /// A question that an answer may belong to.
 struct Asked {

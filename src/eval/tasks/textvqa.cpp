@@ -103,11 +103,39 @@ ScoreResult score(const ScoreInput& input) {
   return result;
 }
 
+// Question, OCR tokens and instruction, a line each, in the order that is wanted.
+std::string arranged(const std::string& text, const AskOptions& options) {
+  const auto first = text.find('\n'), last = text.rfind('\n');
+  if (first == std::string::npos) return text;
+  std::string question = text.substr(0, first);
+  const std::string ocr = first == last ? "" : text.substr(first + 1, last - first - 1), end = text.substr(last);
+  if (options.protocol == Protocol::kLmmsEval) {  // str.capitalize()
+    question = unicode::lower(question);
+    if (!question.empty() && question[0] >= 'a' && question[0] <= 'z')
+      question[0] = static_cast<char>(question[0] - 'a' + 'A');
+    return question + end;
+  }
+  if (ocr.empty() || options.ocr_tokens == OcrTokens::kNone) return question + end;
+  return (options.ocr_tokens == OcrTokens::kOcrFirst ? ocr + "\n" + question : question + "\n" + ocr) + end;
+}
+
+std::vector<TaskQuestion> questions_of(const DataFiles& data, const AskOptions& options) {
+  return read_llava_questions(data.at("lines"), [&](const Json&, TaskQuestion& question) {
+    question.text = question.prompt = arranged(question.text, options);
+    if (question.image.empty()) question.image = question.id + ".jpg";
+  });
+}
+
+std::vector<std::string> picture_places(const std::string& image) {
+  return {"train_images/" + image, "train_val_images/train_images/" + image, image};
+}
+
 }  // namespace
 
 Benchmark textvqa() {
-  return {
-      "textvqa", "VQA accuracy of normalised answers, in percent", {{"annotations", "TextVQA_[!R]*_val.json"}}, score};
+  return {"textvqa",     "VQA accuracy of normalised answers, in percent", {{"annotations", "TextVQA_[!R]*_val.json"}},
+          score,         {{"lines", "llava_textvqa_val_v051_ocr.jsonl"}},  questions_of,
+          picture_places};
 }
 
 }  // namespace vlmamba::tasks

@@ -85,6 +85,18 @@ double append_accuracy(const std::string& prefix, const Questions& questions, co
   return overall.percent();
 }
 
+// lmms-eval normalises both sides always.
+double append_lmms_accuracy(const Questions& questions, const std::vector<std::string>& answers, Json& metrics) {
+  Mean overall;
+  for (size_t i = 0; i < answers.size(); ++i) {
+    std::vector<std::string> people;
+    for (const auto& person : questions.annotations[i].people) people.push_back(person.text);
+    overall.add(textvqa_accuracy(answers[i], people));
+  }
+  metrics.append("exact_match", overall.percent());
+  return overall.percent();
+}
+
 int64_t count_unanimous(const Questions& questions) {
   int64_t count = 0;
   for (const auto& [people, question_type, answer_type] : questions.annotations) {
@@ -107,8 +119,63 @@ ScoreResult score(const ScoreInput& input) {
   }
   result.score = append_accuracy("", questions, raw, result.metrics);
   append_accuracy("submission/", questions, submitted, result.metrics);
+  if (input.protocol == Protocol::kLmmsEval) result.score = append_lmms_accuracy(questions, raw, result.metrics);
   result.counts.set("unanimous_after_strip", count_unanimous(questions));
   return result;
+}
+
+// LLaVA's lines where they are, else the official questions, whose pictures are named by number.
+std::vector<TaskQuestion> questions_of(const DataFiles& data, const AskOptions&) {
+  if (const auto lines = data.find("lines"); lines != data.end()) return read_llava_questions(lines->second);
+  const auto official = data.find("questions");
+  if (official == data.end())
+    throw Error(kCode, "vqav2", "expected llava_vqav2_mscoco_test-dev2015.jsonl or *questions.json, got neither");
+  const std::string& path = official->second;
+  const std::string text = io::read_file(path, kCode);
+  std::string subtype = "val2014";
+  io::for_each_member(text, path, kCode, [&](const std::string& key, const Json& value, int64_t) {
+    if (key == "data_subtype" && value.is_string()) subtype = value.as_string();
+  });
+  std::vector<TaskQuestion> questions;
+  io::for_each_element(text, "questions", path, kCode, [&](const Json& json, int64_t line) {
+    TaskQuestion question;
+    question.id = id_text(json, "question_id", path, line);
+    question.integer_id = json.find("question_id")->is_integer();
+    std::string number = id_text(json, "image_id", path, line);
+    number.insert(0, number.size() < 12 ? 12 - number.size() : 0, '0');
+    question.image = "COCO_" + subtype + "_" + number + ".jpg";
+    question.text = question.prompt = text_of(json, "question", path) + kShortSuffix;
+    questions.push_back(std::move(question));
+  });
+  return questions;
+}
+
+// What the server takes: an answer to every question of the upload's list, normalised; missing ones are empty.
+std::optional<Submission> submission_of(const DataFiles& data, const AnswerFile& answers) {
+  std::unordered_map<std::string_view, const Answer*> by_id;
+  std::vector<std::string_view> ids;
+  for (const auto& answer : answers.answers) by_id.emplace(answer.id, &answer), ids.push_back(answer.id);
+  std::vector<TaskQuestion> all;
+  if (const auto upload = data.find("upload"); upload != data.end()) {
+    all = read_llava_questions(upload->second);
+    ids.clear();
+    for (const auto& question : all) ids.push_back(question.id);
+  }
+  std::string list = "[";
+  for (const auto id : ids) {
+    const auto answer = by_id.find(id);
+    Json entry = Json::object();
+    entry.append("question_id", "");
+    entry.append("answer", answer == by_id.end() ? std::string() : evalai_normalised(answer->second->text));
+    std::string text = entry.to_string();
+    text.replace(text.find("\"\""), 2, id);  // ids are integers
+    list += (list.size() > 1 ? ",\n" : "") + text;
+  }
+  return Submission{"submission.json", list + "]\n"};
+}
+
+std::vector<std::string> picture_places(const std::string& image) {
+  return {"test2015/" + image, "val2014/" + image, "images/" + image, image};
 }
 
 }  // namespace
@@ -117,7 +184,14 @@ Benchmark vqav2() {
   return {"vqav2",
           "VQA accuracy of the answers as they are, in percent",
           {{"questions", "*questions.json"}, {"annotations", "*annotations.json"}},
-          score};
+          score,
+          {{"lines", "llava_vqav2_mscoco_test-dev2015.jsonl", false},
+           {"questions", "*questions.json", false},
+           {"upload", "llava_vqav2_mscoco_test2015.jsonl", false}},
+          questions_of,
+          picture_places,
+          128,
+          submission_of};
 }
 
 }  // namespace vlmamba::tasks

@@ -15,7 +15,7 @@ YesNo pope_answer(std::string_view text);
 /// other. Source: MME's calculation.py.
 YesNo mme_answer(std::string_view text);
 
-/// lmms-eval's reading of both: the stripped text in lower case without its final period is yes, no or something else.
+/// lmms-eval on POPE: the stripped text in lower case is yes, no or something else.
 YesNo exact_yes_no(std::string_view text);
 
 /// Counts of a two-class test with yes as the positive class.
