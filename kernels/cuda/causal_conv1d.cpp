@@ -140,6 +140,7 @@ Tensor causal_conv1d_2d(const Tensor& x, const Tensor& weight, const OptionalTen
 std::tuple<Tensor, Tensor, Tensor, Tensor> causal_conv1d_backward(
     const Tensor& dy, const OptionalTensor& dfinal, const Tensor& x, const Tensor& weight, const OptionalTensor& bias,
     const OptionalTensor& initial_state, const OptionalTensor& seq_idx, c10::string_view activation) {
+  ops::check_causal_conv1d_backward(dy, dfinal, x, weight, bias, initial_state, seq_idx, activation);
   const DeviceScope scope(x);
   const ConvInputs in("causal_conv1d", x, weight, bias, initial_state, seq_idx, "forward", x.size(1), activation,
                       scope.stream());
@@ -148,8 +149,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> causal_conv1d_backward(
 }
 
 std::tuple<Tensor, Tensor, Tensor> causal_conv1d_2d_backward(const Tensor& dy, const Tensor& x, const Tensor& weight,
-                                                             const OptionalTensor& bias, c10::string_view scan, int64_t,
-                                                             int64_t width, c10::string_view activation) {
+                                                             const OptionalTensor& bias, c10::string_view scan,
+                                                             int64_t height, int64_t width,
+                                                             c10::string_view activation) {
+  ops::check_causal_conv1d_2d_backward(dy, x, weight, bias, scan, height, width, activation);
   const DeviceScope scope(x);
   const ConvInputs in("causal_conv1d_2d", x, weight, bias, {}, {}, scan, width, activation, scope.stream());
   const auto g = run_backward(in, dy.contiguous(), {}, scope.stream());

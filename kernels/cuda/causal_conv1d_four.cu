@@ -51,9 +51,9 @@ struct Walk {
     return true;
   }
 
-  /// Takes the input of step t and gives the output before its activation.
-  __device__ void sum(int64_t t, Math (&to)[kWidth]) {
-    load(row.p.x + row.x_offset(t), window[kBack]);
+  /// Takes a step's input and gives the output before its activation.
+  __device__ void sum(const Pack<T, kWidth>& input, Math (&to)[kWidth]) {
+    unpack(input, window[kBack]);
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) {
       to[i] = bias[i];
@@ -70,29 +70,48 @@ struct Walk {
   }
 };
 
+// What the next steps read, asked for together: a thread alone would wait for each in turn. 64 bytes of four channels.
+template <class T, int kWidth, int kSteps>
+struct Ahead {
+  Pack<T, kWidth> input[kSteps] = {};
+  int id[kSteps];
+
+  __device__ Ahead(const ConvRow<T, kWidth>& row, int64_t t, int64_t end) {
+#pragma unroll
+    for (int j = 0; j < kSteps; ++j) {
+      id[j] = t + j < end ? row.id(t + j) : -1;
+      if (id[j] >= 0) input[j] = fetch<kWidth>(row.p.x + row.x_offset(t + j));
+    }
+  }
+};
+
 template <class T, int kWidth>
 __global__ __launch_bounds__(kTaskThreads) void forward(ConvProblem<T> p, T* y, int64_t chunk, int64_t chunks,
                                                         int64_t tasks) {
+  constexpr int kSteps = 16 / sizeof(T);
   for (int64_t index = first_task(); index < tasks; index += task_stride()) {
     const ConvTask task(index, p.channels / kWidth, kWidth, chunks, p.directions);
     const int64_t first = task.chunk * chunk, last = min(first + chunk, p.length);
     Walk<T, kWidth> walk({p, task.row, task.k, task.channel}, first);
-#pragma unroll 4
-    for (int64_t t = first; t < last; ++t) {
-      MathType<T> sum[kWidth];
-      const int id = walk.row.id(t);
-      if (id >= 0) {
-        walk.enter(t, id);
-        walk.sum(t, sum);
-        walk.slide();
-        if (p.silu)
+    for (int64_t t = first; t < last; t += kSteps) {
+      const Ahead<T, kWidth, kSteps> ahead(walk.row, t, last);
 #pragma unroll
-          for (int i = 0; i < kWidth; ++i) sum[i] = silu(sum[i]);
-      } else {
-        walk.previous = -1;
-        fill(sum, MathType<T>(0));
+      for (int j = 0; j < kSteps; ++j) {
+        if (t + j >= last) continue;
+        MathType<T> sum[kWidth];
+        if (ahead.id[j] >= 0) {
+          walk.enter(t + j, ahead.id[j]);
+          walk.sum(ahead.input[j], sum);
+          walk.slide();
+          if (p.silu)
+#pragma unroll
+            for (int i = 0; i < kWidth; ++i) sum[i] = silu(sum[i]);
+        } else {
+          walk.previous = -1;
+          fill(sum, MathType<T>(0));
+        }
+        store(y + walk.row.y_offset(t + j), sum);
       }
-      store(y + walk.row.y_offset(t), sum);
     }
   }
 }
@@ -158,10 +177,18 @@ struct BackWalk {
     held = 0;
   }
 
-  __device__ void step(int64_t t) {
+  /// A step of padding.
+  __device__ void skip(int64_t t) {
+    Math nothing[kWidth];
+    fill(nothing, Math(0));
+    target.put(walk.row.x_offset(t), nothing);
+    walk.previous = -1;
+  }
+
+  __device__ void step(int64_t t, const Pack<T, kWidth>& input, const Pack<T, kWidth>& dy) {
     Math sum[kWidth], d[kWidth], own[kWidth];
-    walk.sum(t, sum);
-    load(g.dy + walk.row.y_offset(t), d);
+    walk.sum(input, sum);
+    unpack(dy, d);
     if (walk.row.p.silu)
 #pragma unroll
       for (int i = 0; i < kWidth; ++i) d[i] *= silu_slope(sum[i]);
@@ -187,6 +214,33 @@ struct BackWalk {
   }
 };
 
+// Walks the steps [first, last) of a direction.
+template <class T, int kWidth>
+__device__ void walk_chunk(BackWalk<T, kWidth>& back, int64_t first, int64_t last) {
+  constexpr int kSteps = kWidth == 1 ? 2 : 8 / sizeof(T);
+  const ConvRow<T, kWidth>& row = back.walk.row;
+  const int64_t end = min(last + kBack, row.p.length);
+  bool open = true;  // until the last run that began in the chunk has ended
+  for (int64_t t = first; t < end && open; t += kSteps) {
+    const Ahead<T, kWidth, kSteps> ahead(row, t, end);
+    Pack<T, kWidth> dy[kSteps] = {};
+#pragma unroll
+    for (int j = 0; j < kSteps; ++j)
+      if (ahead.id[j] >= 0) dy[j] = fetch<kWidth>(back.g.dy + row.y_offset(t + j));
+#pragma unroll
+    for (int j = 0; j < kSteps; ++j) {
+      if (t + j >= end || !open) continue;
+      if (ahead.id[j] < 0 || back.walk.enter(t + j, ahead.id[j])) {
+        back.release(t + j);
+        open = t + j < last;
+      }
+      if (open && ahead.id[j] >= 0) back.step(t + j, ahead.input[j], dy[j]);
+      if (open && ahead.id[j] < 0) back.skip(t + j);
+    }
+  }
+  back.release(end);
+}
+
 // Tasks: (row, chunk, channels); a thread goes through the directions `k_first, k_first + k_step, ...` in their order.
 // Those of one launch share the chunk's pixels: 0 and 2 the rows, 1 and 3 the columns.
 template <class T, int kWidth>
@@ -196,31 +250,11 @@ __global__ __launch_bounds__(kTaskThreads) void backward(ConvProblem<T> p, ConvG
     const ConvTask task(index, p.channels / kWidth, kWidth, chunks, 1);
     for (int k = k_first; k < p.directions; k += k_step) {
       const bool reversed = p.directions == 2 ? k == 1 : k >= 2;
-      int64_t first = task.chunk * chunk, last = min(first + chunk, p.length);
-      if (reversed) {
-        const int64_t begin = p.length - last;
-        last = p.length - first;
-        first = begin;
-      }
+      const int64_t begin = task.chunk * chunk, end = min(begin + chunk, p.length);
+      const int64_t first = reversed ? p.length - end : begin, last = reversed ? p.length - begin : end;
       const Target<T> target{g.dx, g.scratch, k == 0, k == (p.directions == 4 ? 3 : p.directions - 1)};
       BackWalk<T, kWidth> back({p, task.row, k, task.channel}, g, target, first, last);
-      int64_t t = first;
-      for (; t < min(last + kBack, p.length); ++t) {
-        const int id = back.walk.row.id(t);
-        if (id < 0 || back.walk.enter(t, id)) {
-          back.release(t);
-          if (t >= last) break;
-        }
-        if (id >= 0) {
-          back.step(t);
-          continue;
-        }
-        back.walk.previous = -1;
-        MathType<T> nothing[kWidth];
-        fill(nothing, MathType<T>(0));
-        target.put(back.walk.row.x_offset(t), nothing);
-      }
-      back.release(t);
+      walk_chunk(back, first, last);
       const int64_t part = (task.row * chunks + task.chunk) * p.directions + k;
 #pragma unroll
       for (int tap = 0; tap < kTaps; ++tap)

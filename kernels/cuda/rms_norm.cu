@@ -129,7 +129,7 @@ cudaError_t backward_of_width(const NormBackward<X, Y>& p, int64_t parts, cudaSt
 }  // namespace
 
 int64_t norm_parts(int64_t rows, int64_t channels, int multiprocessors) {
-  constexpr int kThreadsPerMultiprocessor = 1024;
+  constexpr int kThreadsPerMultiprocessor = 2048;
   const int64_t blocks = int64_t{multiprocessors} * (kThreadsPerMultiprocessor / threads_for(channels, kVector));
   return rows < blocks ? rows : blocks;
 }

@@ -14,12 +14,22 @@ struct alignas(sizeof(T) * kCount) Pack {
   T values[kCount];
 };
 
-/// to[i] = from[i], in the type of the arithmetic, by one access of kCount elements; `from` is aligned to as many.
+/// kCount elements by one access; `from` is aligned to as many.
 template <int kCount, class T>
-__device__ __forceinline__ void load(const T* from, MathType<T> (&to)[kCount]) {
-  const auto pack = *reinterpret_cast<const Pack<T, kCount>*>(from);
+__device__ __forceinline__ Pack<T, kCount> fetch(const T* from) {
+  return *reinterpret_cast<const Pack<T, kCount>*>(from);
+}
+
+template <int kCount, class T>
+__device__ __forceinline__ void unpack(const Pack<T, kCount>& pack, MathType<T> (&to)[kCount]) {
 #pragma unroll
   for (int i = 0; i < kCount; ++i) to[i] = to_math(pack.values[i]);
+}
+
+/// to[i] = from[i], in the type of the arithmetic.
+template <int kCount, class T>
+__device__ __forceinline__ void load(const T* from, MathType<T> (&to)[kCount]) {
+  unpack(fetch<kCount>(from), to);
 }
 
 template <int kCount, class T>
