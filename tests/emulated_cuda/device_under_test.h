@@ -45,15 +45,19 @@ std::tuple<T...> to_host(const std::tuple<T...>& tensors) {
   return std::apply([](const auto&... each) { return std::tuple<T...>(to_host(each)...); }, tensors);
 }
 
-/// Calls the device's kernel of an op, past autograd, and brings what it returns to the CPU. A tensor that the op
-/// writes is given by std::ref.
+/// Calls the device's kernel of an op, past autograd. A tensor that the op writes is given by std::ref.
 template <class Signature, class... Arguments>
-auto run_kernel(const char* op, const Arguments&... arguments) {
+auto call_kernel(const char* op, const Arguments&... arguments) {
   const auto handle = c10::Dispatcher::singleton().findSchemaOrThrow(op, "").typed<Signature>();
   const c10::InferenceMode no_autograd;
   return std::apply(
-      [&](auto&&... on_device) { return to_host(handle.redispatch(c10::DispatchKeySet(kernel_key()), on_device...)); },
+      [&](auto&&... on_device) { return handle.redispatch(c10::DispatchKeySet(kernel_key()), on_device...); },
       std::tuple(to_device(arguments)...));
+}
+/// The same, and brings what it returns to the CPU.
+template <class Signature, class... Arguments>
+auto run_kernel(const char* op, const Arguments&... arguments) {
+  return to_host(call_kernel<Signature>(op, arguments...));
 }
 
 class KernelTest : public testing::Test {
