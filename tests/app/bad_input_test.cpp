@@ -167,7 +167,7 @@ TEST(BadInput, TokenizerAndWeightsAreNamed) {
   expect("model.connector.pretrained=" + here + "bad.safetensors", 4, "bad.safetensors");
   ASSERT_EQ(tiny.train({}, "other").code, 0);
   expect("model.connector.pretrained=" + tiny.run("other") + "/align/checkpoints/step_00000005/model.safetensors", 4,
-         "unexpected   vision_encoder.");
+         "unexpected   connector.linear_in.bias");
 }
 
 TEST(BadInput, ADamagedCheckpointIsNotUsed) {

@@ -30,6 +30,25 @@ at::ScalarType type_named(const std::string& name) {
   throw Error(ExitCode::kUsage, "--dtype", "expected fp32, bf16, fp16 or fp64, got " + name);
 }
 
+// The threads and the instructions that are asked for, while it lives: its process may go on to train.
+class Chosen {
+ public:
+  explicit Chosen(const Options& options) : threads_(at::get_num_threads()), instructions_(bench::instructions()) {
+    bench::use_instructions(options.instructions);
+    if (options.threads > 0) at::set_num_threads(options.threads);
+  }
+  ~Chosen() {
+    at::set_num_threads(threads_);
+    bench::use_instructions(instructions_);
+  }
+  Chosen(const Chosen&) = delete;
+  Chosen& operator=(const Chosen&) = delete;
+
+ private:
+  int threads_;
+  std::string instructions_;
+};
+
 ExitCode run(Options options) {
   auto& bench = options.bench;
   if (options.device != "cpu" && options.device != "cuda")
@@ -46,8 +65,7 @@ ExitCode run(Options options) {
       throw Error(ExitCode::kUsage, "--ops", "expected some of " + names + ", got " + op);
     }
   for (const auto& shapes : bench.shapes) bench::shapes_of(shapes);  // wrong ones are named before anything runs
-  if (options.threads > 0) at::set_num_threads(options.threads);
-  bench::use_instructions(options.instructions);
+  const Chosen chosen(options);
 
   const auto limits = bench::limits_of(bench.device);
   std::printf("vlmamba %s, LibTorch %s, %s, %s, copies at %.0f GB/s\n", version().c_str(), libtorch_version().c_str(),
