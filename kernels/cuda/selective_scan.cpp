@@ -352,14 +352,13 @@ Gradients backward(const ScanInputs& in, const Tensor& dy, const OptionalTensor&
   g.dD = like(in.D);
   g.dbias = like(in.delta_bias);
   g.dinitial = like(in.initial_state);
-  const Tensor dstate = dfinal ? dfinal->to(in.A.scalar_type()).contiguous() : Tensor();
+  const Tensor dstate = dfinal ? dfinal->contiguous() : Tensor();
   if (in.empty()) {
     if (g.dinitial.defined() && dstate.defined()) g.dinitial.copy_(dstate);
     return g;
   }
-  AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, in.u.scalar_type(), "selective_scan_backward", [&] {
-    run_backward<scalar_t>(in, g, by_rows(dy.to(in.u.scalar_type())), dstate, stream);
-  });
+  AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, in.u.scalar_type(), "selective_scan_backward",
+                                  [&] { run_backward<scalar_t>(in, g, by_rows(dy), dstate, stream); });
   return g;
 }
 
@@ -373,6 +372,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tenso
     const Tensor& B, const Tensor& C, const OptionalTensor& D, const OptionalTensor& z,
     const OptionalTensor& delta_bias, bool delta_softplus, const OptionalTensor& initial_state,
     const OptionalTensor& seq_idx) {
+  ops::check_selective_scan_backward(dy, dfinal, u, delta, A, B, C, D, z, delta_bias, initial_state, seq_idx);
   const DeviceScope device(u);
   const auto in = inputs_1d("selective_scan", u, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state,
                             seq_idx, device.stream());
@@ -392,6 +392,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> selective_sca
     const Tensor& dy, const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C,
     const OptionalTensor& D, const OptionalTensor& delta_bias, bool delta_softplus, c10::string_view scan,
     int64_t height, int64_t width, bool merge) {
+  ops::check_selective_scan_2d_backward(dy, u, delta, A, B, C, D, delta_bias, scan, height, width, merge);
   const DeviceScope device(u);
   const auto in =
       inputs_2d(u, delta, A, B, C, D, delta_bias, delta_softplus, scan, height, width, merge, device.stream());

@@ -105,6 +105,7 @@ struct Backward {
       shared.input[i] = input;
       shared.dy[i] = dy;
     }
+#pragma unroll 1
     for (int i = static_cast<int>(threadIdx.x); i < kScanTile * kN; i += kThreads) {
       const int t = i / kN, n = i % kN;
       const bool exists = t < steps && n < p.states && kind[t] != StepKind::kPadding;
@@ -238,6 +239,7 @@ struct Backward {
   // Adds the warps' shares of a piece in their order.
   __device__ __forceinline__ void write_parts(int piece, int steps) {
     const int64_t part = at.part * p.batch * p.length * p.groups * p.states;
+#pragma unroll 1
     for (int i = static_cast<int>(threadIdx.x); i < kPiece * 2 * kN; i += kThreads) {
       const int j = i / (2 * kN), n = i % kN, t = piece * kPiece + j;
       if (t >= steps || n >= p.states) continue;
@@ -350,6 +352,7 @@ struct Backward {
     const int side = tile % 2, pieces = (steps + kPiece - 1) / kPiece;
     position = shared.position[side];
     kind = shared.kind[side];
+#pragma unroll 1
     for (int t = static_cast<int>(threadIdx.x); t < steps; t += kThreads) {
       const int64_t pixel = position_of(p, w.direction, tile * kScanTile + t);
       shared.position[side][t] = static_cast<int>(pixel);

@@ -151,6 +151,7 @@ template <int kPitch, class T>
 __device__ __forceinline__ void stage_rows(T* tile, const T* from, int64_t stride, const int* positions, int steps,
                                            int count) {
   constexpr int kVector = 16 / sizeof(T), kPieces = (kPitch + kVector - 1) / kVector;
+#pragma unroll 1
   for (int i = static_cast<int>(threadIdx.x); i < steps * kPieces; i += static_cast<int>(blockDim.x)) {
     const int step = i / kPieces, first = i % kPieces * kVector;
     T* to = tile + step * kPitch + first;

@@ -10,8 +10,11 @@ namespace vlmamba::cuda::scan {
 
 template <class T>
 constexpr int kWalkWarps = std::is_same_v<T, double> ? 2 : 4;
-template <class T>
-constexpr int kWalkBlocks = std::is_same_v<T, double> ? 1 : 5;  // of a processor, at least: bounds the registers
+// Blocks that a processor must be able to hold: bounds the registers. The adjoint serves small problems.
+template <class T, ScanPass kPass>
+constexpr int kWalkBlocks = std::is_same_v<T, double>     ? 1
+                            : kPass == ScanPass::kAdjoint ? 4
+                                                          : 5;
 template <class T, int kN>
 constexpr int kWalkChannels = kWalkWarps<T>* Geometry<kN>::kWarpChannels;
 
@@ -52,7 +55,6 @@ struct Walk {
   Shared& shared;
   int k = 0;  // direction
   Math a[G::kChannels][G::kStates], h[G::kChannels][G::kStates], delta_sum[G::kChannels];
-  Math bias = 0, skip = 0;
   bool run_starts = false;
 
   __device__ __forceinline__ Walk(const ScanProblem<T>& problem, const ScanWalk<T>& walk, Shared& memory)
@@ -60,9 +62,16 @@ struct Walk {
 
   __device__ __forceinline__ bool has_channel() const { return own.row_channel < at.count; }
 
+  // The channel's entry of an array [K, D]; zero where there is none.
+  __device__ __forceinline__ Math parameter(const Math* of_channels) const {
+    if (of_channels == nullptr || !has_channel()) return 0;
+    return of_channels[k * p.channels + at.channel + own.row_channel];
+  }
+
   // Queues the copies of the tile that starts at step `first`. Threads without a row to describe go on: the barrier
   // stands behind the positions, which all need.
   __device__ __forceinline__ void stage(typename Shared::Raw& raw, int first, int steps) {
+#pragma unroll 1
     for (int i = static_cast<int>(threadIdx.x); i < steps; i += static_cast<int>(blockDim.x)) {
       const int64_t position = position_of(p, k, first + i);
       raw.position[i] = static_cast<int>(position);
@@ -89,7 +98,8 @@ struct Walk {
 
   // The tile in the type of the arithmetic: time steps, inputs, B and C. What does not exist is zero.
   __device__ __forceinline__ void prepare(const typename Shared::Raw& raw, int steps) {
-#pragma unroll 2
+    const Math bias = parameter(p.delta_bias);
+#pragma unroll 1
     for (int t = own.row_step; t < steps; t += G::kRowSteps) {
       const int i = t * kBlock + own.row_channel;
       Math delta = 0, input = 0;
@@ -114,6 +124,7 @@ struct Walk {
   __device__ __forceinline__ void prepare_states(Math* to, const T* staged, const Rows<const T>& rows,
                                                  const int* position, int steps) {
     const T* from = row_at(rows, at.row, 0, k, at.group);
+#pragma unroll 1
     for (int i = static_cast<int>(threadIdx.x); i < steps * kN; i += static_cast<int>(blockDim.x)) {
       const int t = i / kN, n = i % kN;
       Math value = 0;
@@ -186,7 +197,8 @@ struct Walk {
   __device__ __forceinline__ void finish(const typename Shared::Raw& raw, int steps) {
     if (!has_channel()) return;
     const int64_t channel = at.channel + own.row_channel;
-#pragma unroll 2
+    const Math skip = parameter(p.skip);
+#pragma unroll 1
     for (int t = own.row_step; t < steps; t += G::kRowSteps) {
       const int i = t * kBlock + own.row_channel;
       const int64_t position = raw.position[t];
@@ -218,7 +230,7 @@ struct Walk {
   }
 
   __device__ __forceinline__ void begin() {
-    const int64_t line = at.row * w.segments + at.segment, channel = k * p.channels + at.channel + own.row_channel;
+    const int64_t line = at.row * w.segments + at.segment;
     const Math* start = w.start ? w.start + line * p.channels * p.states : nullptr;
 #pragma unroll
     for (int c = 0; c < G::kChannels; ++c) {
@@ -229,8 +241,6 @@ struct Walk {
         a[c][i] = read_state(p.a + k * p.channels * p.states, at, own, c, i, p.states) * Math(1.44269504088896340736);
       }
     }
-    bias = p.delta_bias && has_channel() ? p.delta_bias[channel] : Math(0);
-    skip = p.skip && has_channel() ? p.skip[channel] : Math(0);
   }
 
   __device__ __forceinline__ void end() {
@@ -281,7 +291,7 @@ struct Walk {
 };
 
 template <class T, int kN, ScanPass kPass>
-__global__ void __launch_bounds__(kWalkWarps<T> * 32, kWalkBlocks<T>)
+__global__ void __launch_bounds__(kWalkWarps<T> * 32, kWalkBlocks<T, kPass>)
     scan_walk_kernel(const ScanProblem<T> p, const ScanWalk<T> w) {
   Walk<T, kN, kPass> walk(p, w, *dynamic_shared<WalkShared<T, kN>>());
   for (walk.k = static_cast<int>(w.first_direction); walk.k < w.last_direction; ++walk.k) {
