@@ -35,7 +35,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::ofstream(folder + "/model.safetensors.index.json", std::ios::binary) << fuzz::text_of(data, size);
   fuzz::refuse_or_accept([&] {
     const io::WeightFiles files(folder);
-    fuzz::require(files.tensors().size() == 2);
+    fuzz::require(files.tensors().size() <= 2);  // an index may leave a shard out
   });
   return 0;
 }
