@@ -151,11 +151,12 @@ Shares forward_shares(const ScanInputs& in, int64_t lanes) {
 }
 
 // By rows first. Every slice of channels has its own part of dB and dC, every part of the rows its own of dA: together
-// at most 3/64 of a tensor of all states.
+// at most 3/64 of a tensor of all states. With G groups a part is G times as large, so that fewer are made.
 Shares backward_shares(const ScanInputs& in, int64_t lanes) {
   const int64_t rows = in.rows(), blocks = in.blocks(lanes), wanted = shares_of(in);
   const int64_t row_parts = std::min({rows, wanted, std::max<int64_t>(rows * in.length() / 64, 1)});
-  const int64_t slices = std::min({blocks, wanted / std::max<int64_t>(row_parts, 1), in.channels() / 64});
+  const int64_t slices =
+      std::min({blocks, wanted / std::max<int64_t>(row_parts, 1), in.channels() / (64 * in.groups())});
   return {rows, blocks, row_parts, std::max<int64_t>(slices, 1)};
 }
 

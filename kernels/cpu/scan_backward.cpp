@@ -37,7 +37,7 @@ struct Lane {
   const Turn turn;
 };
 
-// What a block sums up over steps and rows: dA log2(e), the gradients of D and delta_bias.
+// What a block sums up over steps and rows: dA, the gradients of D and delta_bias.
 template <typename M>
 struct Sums {
   Register<M> dskip, dbias;
@@ -111,7 +111,7 @@ void advance(const Tile<M>& tile, const bool* reset, int64_t count, const Regist
     if (reset && reset[t])
 #pragma GCC unroll 16
       for (int j = 0; j < kCount; ++j) h[j] = Register<M>{};
-    const Register<M> delta = tile.delta[t], input = tile.input[t];
+    const Register<M> delta = step_of_decay(tile.delta[t], reset, t), input = tile.input[t];
     const M* b = tile.b + t * kCount;
 #pragma GCC unroll 16
     for (int j = 0; j < kCount; ++j) h[j] = exp2_of(delta * a[j]) * h[j] + b[j] * input;
@@ -132,7 +132,7 @@ void recompute(const Lane<T>& lane, Tile<M>& tile, const int32_t* at, const bool
     if (reset && reset[t])
 #pragma GCC unroll 16
       for (int j = 0; j < kCount; ++j) h[j] = Register<M>{};
-    const Register<M> delta = tile.delta[t], input = tile.input[t], dy = tile.dy[t];
+    const Register<M> delta = step_of_decay(tile.delta[t], reset, t), input = tile.input[t], dy = tile.dy[t];
     const M *b = tile.b + t * kCount, *c = tile.c + t * kCount;
     Register<M>*before = tile.before + t * kCount, *decay = tile.decay + t * kCount;
     Register<M> y = tile.y[t], dc[kCount];

@@ -48,6 +48,13 @@ class StepFinder {
   const Memory<bool> reset_;
 };
 
+// The time step that a decay is made of. Where a run starts there is nothing to decay, and an infinite decay of nothing
+// would be NaN.
+template <typename V>
+inline V step_of_decay(V delta, const bool* reset, int64_t t) {
+  return reset && reset[t] ? V{} : delta;
+}
+
 template <typename M>
 struct Parameters {
   Register<M> skip, bias;

@@ -60,7 +60,7 @@ void advance(Tile<M>& tile, const bool* reset, int64_t count, const Register<M>*
     if (reset && reset[t])
 #pragma GCC unroll 16
       for (int j = 0; j < kCount; ++j) h[j] = Register<M>{};
-    const Register<M> delta = tile.delta[t], input = tile.input[t];
+    const Register<M> delta = step_of_decay(tile.delta[t], reset, t), input = tile.input[t];
     const M *b = tile.b + t * kCount, *c = tile.c + t * kCount;
     Register<M> y = tile.y[t];
 #pragma GCC unroll 16

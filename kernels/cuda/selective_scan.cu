@@ -37,7 +37,8 @@ __global__ void chain_kernel(const ScanChain<Math> p) {
     Math state = p.first ? p.first[i] : Math(0);
     for (int64_t step = 0; step < p.segments; ++step) {
       const int64_t line = row * p.segments + (p.reversed ? p.segments - 1 - step : step);
-      const Math decayed = exp2_approx(rate * p.delta_sum[line * p.channels + channel]) * state;
+      // An infinite decay of no state is nothing.
+      const Math decayed = state == 0 ? Math(0) : exp2_approx(rate * p.delta_sum[line * p.channels + channel]) * state;
       p.start[line * plane + i % plane] = state;
       state = p.end[line * plane + i % plane] + (p.resets && p.resets[line] ? Math(0) : decayed);
     }

@@ -117,9 +117,13 @@ struct Backward {
   // One step forward: the decays, the decayed states, and in h the new ones.
   template <bool kRuns>
   __device__ __forceinline__ void advance(int t, States& h, States& decay, States& decayed) const {
-    const auto delta = read_vector<G::kChannels>(&shared.delta[t * kBlock + own.channel]);
+    auto delta = read_vector<G::kChannels>(&shared.delta[t * kBlock + own.channel]);
     const auto input = read_vector<G::kChannels>(&shared.input[t * kBlock + own.channel]);
-    if (resets<kRuns>(t)) clear(h);
+    if (resets<kRuns>(t)) {  // with a decay of 1: an infinite one times no state is NaN
+      clear(h);
+#pragma unroll
+      for (int c = 0; c < G::kChannels; ++c) delta.v[c] = 0;
+    }
 #pragma unroll
     for (int first = 0; first < G::kStates; first += kWide) {
       const auto b = read_vector<kWide>(&shared.b[t * kN + own.state(first)]);
@@ -265,10 +269,11 @@ struct Backward {
         Math dy = to_math(element(w.dy, t, w.direction));
         if (p.z.data) {
           const Math z = to_math(element(p.z, t, 0)), gate = sigmoid(z);
-          dz = dy * (shared.y[i] + skip * u) * gate * (1 + z * (1 - gate));
+          dz = dy * (p.skip ? shared.y[i] + skip * u : shared.y[i]) * gate * (1 + z * (1 - gate));
           dy *= z * gate;
         }
-        du = shared.delta[i] * dinput + skip * dy;
+        du = shared.delta[i] * dinput;
+        if (p.skip) du += skip * dy;
         ddelta = u * dinput + shared.dy[i] * Math(0.693147180559945309417);
         if (p.delta_softplus) {
           const Math delta = to_math(element(p.delta, t, w.direction)) + bias;
@@ -353,10 +358,12 @@ struct Backward {
     position = shared.position[side];
     kind = shared.kind[side];
 #pragma unroll 1
-    for (int t = static_cast<int>(threadIdx.x); t < steps; t += kThreads) {
+    for (int t = static_cast<int>(threadIdx.x); t < kScanTile; t += kThreads) {
+      shared.kind[side][t] = StepKind::kGoOn;  // behind the end too: the last piece asks every step whether it resets
+      if (t >= steps) continue;
       const int64_t pixel = position_of(p, w.direction, tile * kScanTile + t);
       shared.position[side][t] = static_cast<int>(pixel);
-      shared.kind[side][t] = p.step ? p.step[at.row * p.length + pixel] : StepKind::kGoOn;
+      if (p.step) shared.kind[side][t] = p.step[at.row * p.length + pixel];
     }
     __syncthreads();
     prepare(steps);

@@ -109,6 +109,7 @@ struct Walk {
         input = to_math(raw.u[i]);
         if (kPass != ScanPass::kAdjoint) {
           input *= delta;
+          if (raw.kind[t] == StepKind::kReset) delta = 0;  // an infinite decay times no state is NaN
         } else if (p.z.data) {
           const Math z = to_math(raw.z[i]);
           input *= z * sigmoid(z);
@@ -204,7 +205,8 @@ struct Walk {
       const int64_t position = raw.position[t];
       Math y = 0;
       if (raw.kind[t] != StepKind::kPadding) {
-        y = shared.input[i] + skip * to_math(raw.u[i]);
+        y = shared.input[i];
+        if (p.skip) y += skip * to_math(raw.u[i]);
         if (p.z.data) {
           const Math z = to_math(raw.z[i]);
           y *= z * sigmoid(z);

@@ -14,6 +14,7 @@ const std::vector<int>& scan_directions(std::string_view scan, const char* op) {
 
 std::vector<int32_t> scan_order(std::string_view scan, int64_t height, int64_t width) {
   const int64_t length = height * width;
+  TORCH_CHECK(length <= INT32_MAX, "[scan] height, width: expected fewer than 2^31 pixels, got ", height, " x ", width);
   std::vector<int32_t> order;
   for (const int direction : scan_directions(scan))
     for (int64_t step = 0; step < length; ++step) {

@@ -144,7 +144,8 @@ bool finish_barrier() {
 }
 
 void run_block(const Position& block, size_t shared_bytes, const std::function<void()>& body) {
-  std::memset(engine.shared, 0xff, shared_bytes);  // NaN in every floating-point type
+  // NaN in every floating-point type, or a small number: what an earlier block might have left.
+  std::memset(engine.shared, engine.order % 2 == 0 ? 0xff : 1, shared_bytes);
   for (size_t i = 0; i < engine.size; ++i) {
     Thread& thread = *engine.threads[i];
     thread.position = block;

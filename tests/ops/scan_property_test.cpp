@@ -211,6 +211,16 @@ TEST_P(ScanProperty, SplitScansCarryStatesAndGradients) {
   }
 }
 
+TEST_P(ScanProperty, AnInfiniteDecayDoesNotReachTheStartOfARun) {
+  ScanCase s({2, 20, 33, 4}, at::kFloat);
+  s.keep_required();
+  s.A = at::full({33, 4}, 200.0);
+  s.delta = at::ones({2, 20, 33});
+  s.softplus = false;
+  s.seq_idx = at::arange(20, at::kInt).expand({2, 20}).contiguous();  // every step a run of its own
+  EXPECT_TRUE(at::allclose(run(s)[kY].slice(1, 1), (s.u * (s.B * s.C).sum(-1)).slice(1, 1), 1e-5, 1e-5));
+}
+
 TEST_P(ScanProperty, RowsDoNotDependOnTheirOrder) {
   at::manual_seed(31);
   const ScanCase s({5, 20, 33, 4}, at::kFloat);

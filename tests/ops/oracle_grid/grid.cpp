@@ -107,7 +107,8 @@ int run(const Options& options) {
     std::printf("  %-32s %.2f  %llu\n", name.c_str(), most.first, static_cast<unsigned long long>(most.second));
   std::printf("oracle_grid: %lld cases, %lld mismatches\n", static_cast<long long>(cases),
               static_cast<long long>(mismatches));
-  return mismatches == 0 ? 0 : 1;
+  if (cases == 0) std::fprintf(stderr, "oracle_grid: nothing was run (--only %s)\n", options.only.c_str());
+  return mismatches == 0 && cases > 0 ? 0 : 1;
 }
 
 }  // namespace
