@@ -1,7 +1,10 @@
 #include "vlmamba/app/main.h"
 
+#include <c10/util/Exception.h>
+
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 
 #include "src/app/commands/commands.h"
 #include "vlmamba/core/version.h"
@@ -40,6 +43,14 @@ int main(int argc, char** argv, const Extensions& extensions) {
   } catch (const Error& error) {
     std::fprintf(stderr, "vlmamba: %s\n", error.what());
     return finish(error.code());
+  } catch (const std::filesystem::filesystem_error& error) {  // too long, a loop of links, not to be entered
+    std::fprintf(stderr, "vlmamba: [%s] expected a path that can be used, got: %s\n", error.path1().c_str(),
+                 error.code().message().c_str());
+    return finish(ExitCode::kIo);
+  } catch (const c10::Error& error) {
+    std::fprintf(stderr, "vlmamba %s: internal error, please report it: %s\n", version().c_str(),
+                 error.what_without_backtrace());
+    return finish(ExitCode::kInternal);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "vlmamba %s: internal error, please report it: %s\n", version().c_str(), error.what());
     return finish(ExitCode::kInternal);

@@ -102,12 +102,16 @@ std::vector<std::string> Evaluator::ask(const TaskConfig& config, const std::vec
   return answers;
 }
 
-void Evaluator::write(const TaskConfig& config, const std::string& name, const std::string& bytes) const {
+std::string Evaluator::make_folder(const TaskConfig& config) const {
   const std::string folder = folder_ + "/" + config.name;
   std::error_code failed;
   fs::create_directories(folder, failed);
   if (failed) throw Error(ExitCode::kIo, folder, "expected to make the folder, got: " + failed.message());
-  io::write_file_atomically(folder + "/" + name, bytes);
+  return folder;
+}
+
+void Evaluator::write(const TaskConfig& config, const std::string& name, const std::string& bytes) const {
+  io::write_file_atomically(make_folder(config) + "/" + name, bytes);
 }
 
 TaskResult Evaluator::run(const TaskConfig& config, const Task& task, const Responder& responder) const {
@@ -116,6 +120,7 @@ TaskResult Evaluator::run(const TaskConfig& config, const Task& task, const Resp
   if (config.limit > 0 && static_cast<size_t>(config.limit) < questions.size())
     questions.resize(static_cast<size_t>(config.limit));
   expect_pictures(config, questions);
+  make_folder(config);  // before anything is asked: answers that cannot be kept are lost
   const auto texts = ask(config, questions, responder);
   AnswerFile answers{folder_ + "/" + config.name + "/answers.jsonl", AnswerForm::kLines, model_id_, {}, {}};
   std::string lines;

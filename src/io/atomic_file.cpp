@@ -70,12 +70,18 @@ std::string read_file(const std::string& path, ExitCode code) {
 }
 
 void write_file_atomically(const std::string& path, std::string_view bytes) {
-  const std::string temporary = path + ".tmp-" + std::to_string(::getpid());
+  std::error_code ignored;
+  const auto status = std::filesystem::status(path, ignored);
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
+    throw Error(ExitCode::kIo, path, "expected a file, or none yet, got something else");
+  // What a link names is replaced, not the link.
+  const std::string target =
+      std::filesystem::exists(status) ? std::filesystem::canonical(path, ignored).string() : path;
+  const std::string temporary = target + ".tmp-" + std::to_string(::getpid());
   FileSystem& files = FileSystem::current();
   int failure = files.write_synced(temporary, bytes);
-  if (failure == 0) failure = files.rename(temporary, path);
+  if (failure == 0) failure = files.rename(temporary, target);
   if (failure == 0) return;
-  std::error_code ignored;
   std::filesystem::remove(temporary, ignored);
   throw Error(ExitCode::kIo, path,
               "expected to write " + std::to_string(bytes.size()) + " bytes, got: " + std::strerror(failure));

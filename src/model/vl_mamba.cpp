@@ -56,7 +56,7 @@ VlMamba::Loss VlMamba::loss(const Batch& batch) const {
 }
 
 std::shared_ptr<VlMamba> build_model(const ModelConfig& config, uint64_t seed,
-                                     const std::map<std::string, ConnectorFactory>& extensions) {
+                                     const std::map<std::string, ConnectorFactory>& extensions) try {
   at::manual_seed(seed);
   const auto encoder = make_vision_encoder(config.vision_encoder);
   const auto language = [&] {
@@ -71,6 +71,9 @@ std::shared_ptr<VlMamba> build_model(const ModelConfig& config, uint64_t seed,
   if (!config.connector.pretrained.empty()) load_pretrained(*connector, config.connector);
   if (!config.language_model.pretrained.empty()) load_pretrained(*language, config.language_model);
   return std::make_shared<VlMamba>(encoder, connector, language);
+} catch (const c10::Error& error) {  // LibTorch's word for sizes beyond memory, or beyond 64 bits
+  throw Error(ExitCode::kUsage, "model",
+              "expected sizes that can be built, got: " + std::string(error.what_without_backtrace()));
 }
 
 }  // namespace vlmamba

@@ -29,6 +29,8 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         BadConfig{"sead=1", "did you mean \"seed\"?"}, BadConfig{"seed=-1", "seed: expected at least 0, got"},
         BadConfig{"seed=one", "seed: expected an integer"},
+        BadConfig{"stages.align.optimizer.beta2=1", "beta2: expected at most 0.9"},
+        BadConfig{"model.language_model.vocab_size=9223372036854775807", "[model] expected sizes that can be built"},
         BadConfig{"tokenizer=", "tokenizer: expected a tokenizer.json"},
         BadConfig{"stages.align.trainable=[]", "stages.align.trainable: expected at least one part, got none"},
         BadConfig{"stages.align.trainable=[\"projector\"]",
@@ -190,6 +192,12 @@ TEST(BadInput, NonFiniteLossStopsBeforeTheWeightsChange) {
   EXPECT_EQ(outcome.code, 5);
   EXPECT_THAT(outcome.err,
               AllOf(HasSubstr("stage align, step"), HasSubstr("expected a finite number"), HasSubstr("samples: r")));
+}
+
+TEST(BadInput, APathThatCannotBeUsedIsNamed) {
+  const auto outcome = test::vlmamba({"inspect", std::string(300, 'a')});
+  EXPECT_EQ(outcome.code, 6);
+  EXPECT_THAT(outcome.err, HasSubstr("a] expected a path that can be used"));
 }
 
 TEST(BadInput, TheCommandLineIsExplained) {

@@ -102,6 +102,18 @@ TEST(Train, ResumePassesOverADamagedCheckpointAndNamesIt) {
   EXPECT_TRUE(final_weights(run) == final_weights(tiny.run("whole")));
 }
 
+TEST(Train, AStageWithNothingButDamageIsNeverTrainedAnew) {
+  const TinyRun tiny;
+  ASSERT_EQ(tiny.train().code, 0);
+  const std::string stage = tiny.run() + "/instruct", metrics = read(stage + "/metrics.jsonl");
+  for (const auto& entry : fs::directory_iterator(stage + "/checkpoints"))
+    if (entry.is_directory()) test::write((entry.path() / "model.safetensors").string(), "");
+  const auto outcome = test::vlmamba({"train", "--resume", tiny.run()});
+  EXPECT_EQ(outcome.code, 4);
+  EXPECT_THAT(outcome.err, HasSubstr("instruct] expected a whole checkpoint, got only damaged ones"));
+  EXPECT_EQ(read(stage + "/metrics.jsonl"), metrics);
+}
+
 TEST(Train, AFullDiskLeavesTheLastCheckpointIntact) {
   struct FullDisk : io::FileSystem {
     int write_synced(const std::string& path, std::string_view bytes) override {

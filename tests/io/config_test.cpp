@@ -205,6 +205,18 @@ class FullDisk : public FileSystem {
   }
 };
 
+TEST(AtomicFile, DevicesStayAndLinksAreFollowed) {
+  EXPECT_THROW(write_file_atomically("/dev/null", "x"), Error);
+  EXPECT_TRUE(std::filesystem::is_character_file("/dev/null"));
+  const std::string file = testing::TempDir() + "/atomic_target", link = testing::TempDir() + "/atomic_link";
+  std::filesystem::remove(link);
+  write_file_atomically(file, "old");
+  std::filesystem::create_symlink(file, link);
+  write_file_atomically(link, "new");
+  EXPECT_TRUE(std::filesystem::is_symlink(link));
+  EXPECT_EQ(read_file(file, ExitCode::kIo), "new");
+}
+
 TEST(AtomicFile, AFullDiskLeavesTheOldFileAndNothingElse) {
   const std::string folder = testing::TempDir() + "/atomic_file_test";
   std::filesystem::remove_all(folder);

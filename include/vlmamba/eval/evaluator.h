@@ -34,6 +34,7 @@ class Evaluator {
   std::vector<std::string> ask(const TaskConfig& config, const std::vector<TaskQuestion>& questions,
                                const Responder& responder) const;
   io::Json answer_line(const TaskQuestion& question, const std::string& answer) const;
+  std::string make_folder(const TaskConfig& config) const;
   void write(const TaskConfig& config, const std::string& name, const std::string& bytes) const;
 
   int64_t batch_;

@@ -39,8 +39,8 @@ struct OptimizerConfig {
     f("lr", lr, "peak learning rate", Range{0});
     f("weight_decay", weight_decay, "decay per step and learning rate; never of norms, biases, A_log, D, dt_proj.bias",
       Range{0});
-    f("beta1", beta1, "decay of the mean of the gradients", Range{0, 1});
-    f("beta2", beta2, "decay of the mean of their squares", Range{0, 1});
+    f("beta1", beta1, "decay of the mean of the gradients", Range{0, 0.99999999});
+    f("beta2", beta2, "decay of the mean of their squares", Range{0, 0.99999999});
     f("eps", eps, "added to the root of that mean", Range{0});
     f("clip", clip, "largest norm of all gradients together; 0: any", Range{0});
     f("parts", parts, "by part (vision_encoder, connector, language_model): what differs there");

@@ -87,10 +87,19 @@ io::CheckpointFolder checkpoints_of(const RunConfig& config, size_t stage) {
   return io::CheckpointFolder(config.output_dir + "/" + config.stages[stage].name + "/checkpoints");
 }
 
+// The newest whole checkpoint of a stage, or none where there is none at all. A stage whose checkpoints are all damaged
+// is no fresh one.
 std::optional<int64_t> newest(const RunConfig& config, size_t stage) {
-  return checkpoints_of(config, stage).newest([](const std::string& why) {
+  std::string last_damage;
+  const auto step = checkpoints_of(config, stage).newest([&](const std::string& why) {
     log::warn("passing over a damaged checkpoint: " + why);
+    last_damage = why;
   });
+  if (!step && !last_damage.empty())
+    throw Error(ExitCode::kWeights, config.output_dir + "/" + config.stages[stage].name,
+                "expected a whole checkpoint, got only damaged ones; bring one back, or remove them to train the stage "
+                "anew");
+  return step;
 }
 
 // Trains the stages of a run that are not finished yet.
@@ -119,7 +128,15 @@ class Run {
  private:
   void start_from_stage_before(size_t stage) {
     const auto step = newest(config_, stage - 1);
-    if (!step) return;
+    if (!step) {
+      for (size_t earlier = 0; earlier + 1 < stage; ++earlier)
+        if (newest(config_, earlier))
+          throw Error(ExitCode::kUsage, "--stage " + config_.stages[stage].name,
+                      "expected stage " + config_.stages[stage - 1].name +
+                          " to be trained before it, got a run where " + config_.stages[earlier].name + " is the last");
+      log::info("stage " + config_.stages[stage].name + " starts from the parts' own weights");
+      return;
+    }
     const std::string folder = checkpoints_of(config_, stage - 1).step_path(*step);
     load_weights(*model_, folder + "/model.safetensors");
     log::info("stage " + config_.stages[stage].name + " starts from " + folder);
