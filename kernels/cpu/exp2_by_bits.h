@@ -7,8 +7,8 @@ namespace {
 
 constexpr float kLeastPower = -127, kMostPower = 128;
 
-// 2^x with a relative error below 1.8e-7 for x of kLeastPower .. 127.5, with 1 at 0, 0 at its lower end, infinity above,
-// and NaN for NaN.
+// 2^x with a relative error below 1.8e-7 for x of kLeastPower .. 127.5, with 1 at 0, 0 at its lower end, infinity
+// above, and NaN for NaN.
 inline Register<float> exp2_by_bits(Register<float> x) {
   const Register<float> shifted = x + 12583039.0f;  // 1.5 * 2^23 + 127: the biased exponent in the low bits
   const Register<float> f = x - (shifted - 12583039.0f);

@@ -29,7 +29,7 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         BadConfig{"sead=1", "did you mean \"seed\"?"}, BadConfig{"seed=-1", "seed: expected at least 0, got"},
         BadConfig{"seed=one", "seed: expected an integer"},
-        BadConfig{"stages.align.optimizer.beta2=1", "beta2: expected at most 0.9"},
+        BadConfig{"stages.align.optimizer.beta2=1", "at most 0.99999999, got"},
         BadConfig{"model.language_model.vocab_size=9223372036854775807", "[model] expected sizes that can be built"},
         BadConfig{"tokenizer=", "tokenizer: expected a tokenizer.json"},
         BadConfig{"stages.align.trainable=[]", "stages.align.trainable: expected at least one part, got none"},
