@@ -3,34 +3,15 @@
 #include <cstdint>
 #include <functional>
 #include <map>
-#include <memory>
 #include <string>
-#include <vector>
 
-#include "vlmamba/data/example.h"
-#include "vlmamba/io/checkpoint_folder.h"
 #include "vlmamba/model/vl_mamba.h"
 #include "vlmamba/train/optimizer.h"
 #include "vlmamba/train/stage.h"
+#include "vlmamba/train/stage_checkpoints.h"
+#include "vlmamba/train/stage_data.h"
 
 namespace vlmamba {
-
-/// A stage's records, read and split.
-struct StageData {
-  ExampleReader reader;
-  std::vector<Record> training;
-  std::vector<std::vector<Record>> validation;  ///< by set
-  std::vector<std::string> set_names;
-};
-
-/// Reads the sets of a stage and holds back validation_records of each, chosen by `seed`. `reader.image_roots` must
-/// follow the sets. Throws Error (data).
-StageData read_stage_data(const DataConfig& config, ExampleReader reader, uint64_t seed);
-
-/// What a stage must remember beside weights and moments. Everything random follows from seed and step.
-struct TrainState {
-  int64_t step = 0, tokens = 0, images = 0;
-};
 
 enum class StageEnd { kFinished, kStopped };
 
@@ -72,15 +53,13 @@ class Trainer {
   };
   StepResult train_step(const struct StepBatches& batches);
   void check_finite(double value, const std::string& what, const struct StepBatches& batches) const;
-  std::map<std::string, double> validate() const;
-  void write_checkpoint() const;
 
   VlMamba& model_;
   const StageData& data_;
   Setup setup_;
   int64_t total_steps_;
   Optimizer optimizer_;
-  io::CheckpointFolder checkpoints_;
+  StageCheckpoints checkpoints_;
   TrainState state_;
 };
 

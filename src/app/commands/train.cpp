@@ -1,13 +1,10 @@
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <memory>
 
 #include "src/app/commands/commands.h"
+#include "src/app/run.h"
 #include "vlmamba/app/build.h"
 #include "vlmamba/core/log.h"
 #include "vlmamba/core/version.h"
@@ -39,25 +36,6 @@ void make_folder(const fs::path& folder) {
   if (failed) throw Error(ExitCode::kIo, folder.string(), "expected to make the folder, got: " + failed.message());
 }
 
-// Keeps a second program out of the run while this one lives.
-class RunLock {
- public:
-  explicit RunLock(const std::string& run) {
-    const std::string path = run + "/.lock";
-    descriptor_ = ::open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644);
-    if (descriptor_ < 0) throw Error(ExitCode::kIo, path, "expected to make the lock file, got a failed open");
-    if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
-    ::close(descriptor_);
-    throw Error(ExitCode::kUsage, run, "expected a run that no other program trains, got one that is locked");
-  }
-  ~RunLock() { ::close(descriptor_); }
-  RunLock(const RunLock&) = delete;
-  RunLock& operator=(const RunLock&) = delete;
-
- private:
-  int descriptor_;
-};
-
 RunConfig read_config(const Options& options) {
   if (options.resume.empty()) return read_run_config(options.config, options.overrides);
   const std::string path = options.resume + "/config.json";
@@ -82,87 +60,6 @@ std::vector<size_t> chosen_stages(const RunConfig& config, const std::string& on
                     (only.empty() ? "none" : "\"" + only + "\""));
   return chosen;
 }
-
-io::CheckpointFolder checkpoints_of(const RunConfig& config, size_t stage) {
-  return io::CheckpointFolder(config.output_dir + "/" + config.stages[stage].name + "/checkpoints");
-}
-
-// The newest whole checkpoint of a stage, or none where there is none at all. A stage whose checkpoints are all damaged
-// is no fresh one.
-std::optional<int64_t> newest(const RunConfig& config, size_t stage) {
-  std::string last_damage;
-  const auto step = checkpoints_of(config, stage).newest([&](const std::string& why) {
-    log::warn("passing over a damaged checkpoint: " + why);
-    last_damage = why;
-  });
-  if (!step && !last_damage.empty())
-    throw Error(ExitCode::kWeights, config.output_dir + "/" + config.stages[stage].name,
-                "expected a whole checkpoint, got only damaged ones; bring one back, or remove them to train the stage "
-                "anew");
-  return step;
-}
-
-// Trains the stages of a run that are not finished yet.
-class Run {
- public:
-  Run(const RunConfig& config, const Extensions& extensions)
-      : config_(config),
-        tokenizer_(load_tokenizer(config)),
-        model_(build_model(config.model, static_cast<uint64_t>(config.seed), extensions.connectors)) {}
-
-  ExitCode train(const std::vector<size_t>& chosen) {
-    // The last stage that was begun is continued; what came before it is finished.
-    size_t first = 0;
-    for (size_t i = 0; i < chosen.size(); ++i)
-      if (newest(config_, chosen[i])) first = i;
-    if (!newest(config_, chosen[first]) && chosen[first] > 0) start_from_stage_before(chosen[first]);
-    for (size_t i = first; i < chosen.size(); ++i)
-      if (train_stage(chosen[i]) == StageEnd::kStopped) {
-        log::info("stopped in good order; continue with: vlmamba train --resume " + config_.output_dir);
-        return ExitCode::kPreempted;
-      }
-    log::info("finished: " + config_.output_dir);
-    return ExitCode::kOk;
-  }
-
- private:
-  void start_from_stage_before(size_t stage) {
-    const auto step = newest(config_, stage - 1);
-    if (!step) {
-      for (size_t earlier = 0; earlier + 1 < stage; ++earlier)
-        if (newest(config_, earlier))
-          throw Error(ExitCode::kUsage, "--stage " + config_.stages[stage].name,
-                      "expected stage " + config_.stages[stage - 1].name +
-                          " to be trained before it, got a run where " + config_.stages[earlier].name + " is the last");
-      log::info("stage " + config_.stages[stage].name + " starts from the parts' own weights");
-      return;
-    }
-    const std::string folder = checkpoints_of(config_, stage - 1).step_path(*step);
-    load_weights(*model_, folder + "/model.safetensors");
-    log::info("stage " + config_.stages[stage].name + " starts from " + folder);
-  }
-
-  StageEnd train_stage(size_t index) {
-    const StageConfig& stage = config_.stages[index];
-    const StageData data = load_stage_data(config_, stage, tokenizer_, model_->vision_encoder->num_patches());
-    Trainer trainer(*model_, data,
-                    {stage, static_cast<uint64_t>(config_.seed), static_cast<uint32_t>(index),
-                     config_.output_dir + "/" + stage.name, checkpoint_companions(config_, tokenizer_),
-                     [] { return stop_signal != 0; }});
-    if (const auto step = newest(config_, index)) {
-      trainer.restore(*step);
-      log::info("stage " + stage.name + " resumes at step " + std::to_string(*step) + " of " +
-                std::to_string(trainer.total_steps()));
-    } else {
-      log::info(trainer.summary());
-    }
-    return trainer.run();
-  }
-
-  const RunConfig& config_;
-  Tokenizer tokenizer_;
-  std::shared_ptr<VlMamba> model_;
-};
 
 // What would be trained. Needs neither weights nor records.
 ExitCode plan(RunConfig config, const std::vector<size_t>& chosen, const Extensions& extensions) {
@@ -192,7 +89,8 @@ ExitCode train(const Options& options, const Extensions& extensions) {
     throw Error(
         ExitCode::kUsage, config.output_dir,
         "expected a folder without a run, got one; continue it with --resume, or name another with --set output_dir=…");
-  Run run(config, extensions);  // before anything is written: bad weights leave no run behind
+  Run run(config, extensions,
+          [] { return stop_signal != 0; });  // before anything is written: bad weights leave no run behind
   make_folder(config.output_dir);
   const RunLock lock(config.output_dir);
   io::write_file_atomically(config.output_dir + "/config.json", io::write_config(config).to_string(2) + "\n");

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "vlmamba/app/build.h"
+#include "vlmamba/core/error.h"
+
+namespace vlmamba::app {
+
+/// Keeps a second program out of a run while this one lives. Throws Error (usage) where one is in.
+class RunLock {
+ public:
+  explicit RunLock(const std::string& run);
+  ~RunLock();
+  RunLock(const RunLock&) = delete;
+  RunLock& operator=(const RunLock&) = delete;
+
+ private:
+  int descriptor_;
+};
+
+/// Trains the stages of a run that are not finished yet.
+class Run {
+ public:
+  /// Builds the model; writes nothing. `config` must outlive the run.
+  Run(const RunConfig& config, const Extensions& extensions, std::function<bool()> stop_requested);
+
+  /// The stages `chosen` (indices into config.stages), in order: ok, or preempted where a stop was requested.
+  ExitCode train(const std::vector<size_t>& chosen);
+
+ private:
+  void start_from_stage_before(size_t stage);
+  StageEnd train_stage(size_t stage);
+
+  const RunConfig& config_;
+  std::function<bool()> stop_requested_;
+  Tokenizer tokenizer_;
+  std::shared_ptr<VlMamba> model_;
+};
+
+}  // namespace vlmamba::app

@@ -1,0 +1,34 @@
+#include "vlmamba/train/stage_summary.h"
+
+#include <algorithm>
+#include <cstdio>
+
+namespace vlmamba {
+
+std::string stage_summary(const StageConfig& stage, const VlMamba& model, const Optimizer& optimizer,
+                          int64_t num_records) {
+  std::string out = "stage " + stage.name + ": " + std::to_string(planned_steps(stage, num_records)) + " steps of " +
+                    std::to_string(stage.batch.global_batch) + " records (" +
+                    std::to_string(stage.batch.global_batch / stage.batch.micro_batch) + " x " +
+                    std::to_string(stage.batch.micro_batch) + "), " + std::to_string(num_records) + " records\n";
+  for (const auto& child : model.named_children()) {
+    int64_t count = 0;
+    for (const auto& parameter : child.value()->parameters()) count += parameter.numel();
+    const bool trains = std::find(stage.trainable.begin(), stage.trainable.end(), child.key()) != stage.trainable.end();
+    char line[128];
+    std::snprintf(line, sizeof line, "  %-16s %12lld parameters  %s\n", child.key().c_str(),
+                  static_cast<long long>(count), trains ? "trains" : "frozen");
+    out += line;
+  }
+  for (const auto& group : optimizer.groups()) {
+    char line[160];
+    std::snprintf(line, sizeof line, "  group %-16s lr %-8g decay %-8g %4zu tensors, %lld parameters\n",
+                  group.part.c_str(), group.lr, group.weight_decay, group.names.size(),
+                  static_cast<long long>(group.num_elements()));
+    out += line;
+  }
+  out.pop_back();
+  return out;
+}
+
+}  // namespace vlmamba
