@@ -8,6 +8,7 @@
 
 #include "vlmamba/io/atomic_file.h"
 #include "vlmamba/io/json.h"
+#include "vlmamba/io/mapped_file.h"
 #include "vlmamba/io/sha256.h"
 
 namespace vlmamba::io {
@@ -117,13 +118,14 @@ void verify_checkpoint(const std::string& step_folder) {
   const Json manifest = read_json(where, ExitCode::kWeights);
   for (const auto& [name, entry] :
        require(manifest, "files", Json::Kind::kObject, where, ExitCode::kWeights).members()) {
-    const std::string path = step_folder + "/" + name, bytes = read_file(path, ExitCode::kWeights);
+    const std::string path = step_folder + "/" + name;
+    const MappedFile file(path);
     const int64_t size = require(entry, "bytes", Json::Kind::kInteger, where, ExitCode::kWeights).as_integer();
-    if (static_cast<int64_t>(bytes.size()) != size)
+    if (static_cast<int64_t>(file.bytes().size()) != size)
       throw Error(ExitCode::kWeights, path,
-                  "expected " + std::to_string(size) + " bytes, got " + std::to_string(bytes.size()));
+                  "expected " + std::to_string(size) + " bytes, got " + std::to_string(file.bytes().size()));
     const auto& hash = require(entry, "sha256", Json::Kind::kString, where, ExitCode::kWeights).as_string();
-    if (const std::string got = sha256(bytes); got != hash)
+    if (const std::string got = sha256(file); got != hash)
       throw Error(ExitCode::kWeights, path,
                   "expected SHA-256 " + hash.substr(0, 12) + "…, got " + got.substr(0, 12) + "…: the file was changed");
   }

@@ -8,6 +8,7 @@
 #include <fstream>
 
 #include "vlmamba/io/atomic_file.h"
+#include "vlmamba/io/mapped_file.h"
 #include "vlmamba/io/sha256.h"
 
 namespace vlmamba::io {
@@ -38,6 +39,9 @@ class Checkpoints : public testing::Test {
 TEST(Sha256, OfNistsExamples) {
   EXPECT_EQ(sha256("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
   EXPECT_EQ(sha256(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+  const std::string path = testing::TempDir() + "/sha256_of_a_file", bytes(size_t{9} << 20, 'a');  // more than one part
+  write_file_atomically(path, bytes);
+  EXPECT_EQ(sha256(MappedFile(path)), sha256(bytes));
 }
 
 TEST_F(Checkpoints, AreWrittenWholeAndFound) {
