@@ -85,6 +85,8 @@ TEST_F(WeightFilesTest, AnIndexThatDisagreesWithItsShardsIsRefused) {
   expect_refused("one.safetensors: b] expected the tensors of the index, got one that it lacks");
   write_shards(kMap, "13");
   expect_refused("total_size: expected 12, got 13");
+  write_shards(kMap, "\"12\"");
+  expect_refused("total_size: expected a number, got \"12\"");
   write_shards(R"({"a": "one.safetensors", "b": "one.safetensors", "c": "three.safetensors"})");
   expect_refused("expected a file beside the index, got none");
   write_shards(kMap);
@@ -92,12 +94,15 @@ TEST_F(WeightFilesTest, AnIndexThatDisagreesWithItsShardsIsRefused) {
   expect_refused("two.safetensors: a] expected");
   write_shards(R"({"a": 1})");
   expect_refused("expected the name of a file");
+  write_shards("{}");
+  expect_refused("weight_map: expected tensors, got none");
   write("model.safetensors.index.json", R"({"weight_map": [)");
   expect_refused("model.safetensors.index.json:1:");
 }
 
 TEST_F(WeightFilesTest, ShardsElsewhereAreRefused) {
-  for (const std::string name : {"../one.safetensors", "/etc/passwd", "..", "sub/one.safetensors", ""}) {
+  for (const std::string name :
+       {"../one.safetensors", "/etc/passwd", ".", "..", "sub/one.safetensors", "one.safetensors\\u0000", ""}) {
     write_shards("{\"a\": \"" + name + "\"}");
     expect_refused("expected the name of a file beside the index, got a path");
   }

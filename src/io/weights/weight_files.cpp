@@ -1,11 +1,14 @@
 #include "vlmamba/io/weights/weight_files.h"
 
+#include <fmt/format.h>
+
 #include <filesystem>
 #include <set>
 
 #include "vlmamba/core/error.h"
-#include "vlmamba/io/json.h"
+#include "vlmamba/io/atomic_file.h"
 #include "vlmamba/io/weights/safetensors.h"
+#include "vlmamba/io/weights/shard_index.h"
 #include "vlmamba/io/weights/torch_pickle.h"
 
 namespace vlmamba::io {
@@ -30,8 +33,6 @@ fs::path cache_of(const fs::path& folder) {
 // A shard lies beside its index and nowhere else.
 std::string shard_path(const std::string& index, const std::string& name) {
   const std::string where = index + ": " + name.substr(0, 200);
-  if (name.empty() || name.find('/') != std::string::npos || name.find('\0') != std::string::npos || name == "..")
-    refuse(where, "expected the name of a file beside the index, got a path");
   const fs::path path = fs::path(index).parent_path() / name;
   std::error_code failed;
   if (!fs::exists(path, failed)) refuse(where, "expected a file beside the index, got none: an incomplete download?");
@@ -82,15 +83,9 @@ void WeightFiles::add_shards(const std::string& index, std::string_view prefix) 
   std::error_code failed;
   if (const auto size = fs::file_size(index, failed); failed || size > kMaxIndex)
     refuse(index, "expected an index of at most 16 MiB");
-  const Json json = read_json(index, ExitCode::kWeights);
-  const Json& map = require(json, "weight_map", Json::Kind::kObject, index, ExitCode::kWeights);
-  std::map<std::string, std::set<std::string>> shards;  // the tensors that the index promises of each
-  for (const auto& [name, shard] : map.members()) {
-    if (!shard.is_string()) refuse(index + ": " + name.substr(0, 200), "expected the name of a file");
-    shards[shard.as_string()].insert(name);
-  }
+  const ShardIndex promises = parse_shard_index(read_file(index, ExitCode::kWeights), index);
   uint64_t bytes = 0;
-  for (const auto& [shard, promised] : shards) {
+  for (const auto& [shard, promised] : promises.shards) {
     const size_t first = tensors_.size();
     const std::string path = shard_path(index, shard);
     add_file(path, {});
@@ -105,10 +100,8 @@ void WeightFiles::add_shards(const std::string& index, std::string_view prefix) 
     for (const auto& name : promised)
       if (!found.contains(name)) refuse(path, "expected the tensor " + name.substr(0, 200) + " of the index, got none");
   }
-  const Json* about = json.find("metadata");
-  const Json* total = about != nullptr ? about->find("total_size") : nullptr;
-  if (!torch_ && total != nullptr && (!total->is_number() || total->as_number() != static_cast<double>(bytes)))
-    refuse(index, "total_size: expected " + std::to_string(bytes) + ", got " + total->to_string());
+  if (!torch_ && promises.total_size.value_or(static_cast<double>(bytes)) != static_cast<double>(bytes))
+    refuse(index, "total_size: expected " + std::to_string(bytes) + ", got " + fmt::format("{}", *promises.total_size));
   if (prefix.empty()) return;
   std::vector<Tensor> kept;
   index_.clear();
