@@ -3,9 +3,11 @@
 #include "src/app/export/export.h"
 #include "src/app/export/modeling.h"
 #include "src/app/export/weight_folder.h"
+#include "vlmamba/app/run_config.h"
 #include "vlmamba/core/error.h"
 #include "vlmamba/io/atomic_file.h"
 #include "vlmamba/io/checkpoint_folder.h"
+#include "vlmamba/io/config.h"
 
 namespace vlmamba::app {
 namespace {
@@ -25,7 +27,7 @@ const Json& object(const Json& json, const char* key, const std::string& where) 
 }
 
 // config.json for transformers, with all of ours inside.
-Json whole_config(const Json& config, const Json& state) {
+Json whole_config(const Json& config, const Json& state, const ModelConfig& model) {
   Json ours = Json::object(), classes = Json::array(), code = Json::object(), json = Json::object();
   classes.push("VlMambaModel");
   code.set("AutoConfig", "modeling_vl_mamba.VlMambaConfig");
@@ -37,6 +39,8 @@ Json whole_config(const Json& config, const Json& state) {
   json.set("model_type", "vl_mamba");
   json.set("auto_map", std::move(code));
   json.set("dtype", "float32");
+  json.set("vision_config", vision_config(model.vision_encoder));
+  json.set("text_config", language_config(model.language_model));
   json.set("vl_mamba", std::move(ours));
   return json;
 }
@@ -49,28 +53,33 @@ Json tokenizer_config() {
   return json;
 }
 
-std::string model_card(const Json& config, const Json& state) {
-  const Json& model = *config.find("model");
+// Whether transformers' own class computes what ours does.
+bool stands_alone(const LanguageModelConfig& config) {
+  return config.kind != LanguageKind::kMamba2 || config.mamba2.norm_groups == 1;
+}
+
+std::string model_card(const RunConfig& config, const Json& state) {
+  const ModelConfig& model = config.model;
   const auto text = [](const Json& json, const char* key) {
     const Json* value = json.find(key);
     return !value ? "?" : value->is_string() ? value->as_string() : value->to_string();
   };
   return "---\nlibrary_name: transformers\npipeline_tag: image-text-to-text\ntags: [vl-mamba, mamba]\n---\n\n"
          "# VL-Mamba\n\nA " +
-         text(*model.find("vision_encoder"), "kind") + " vision encoder, a " + text(*model.find("connector"), "kind") +
-         " connector and a " + text(*model.find("language_model"), "kind") + " language model of " +
-         text(*model.find("language_model"), "hidden_size") + " channels, after step " + text(state, "step") +
+         std::string(enum_name(model.vision_encoder.kind)) + " vision encoder, a " + model.connector.kind +
+         " connector and a " + std::string(enum_name(model.language_model.kind)) + " language model of " +
+         std::to_string(model.language_model.hidden_size) + " channels, after step " + text(state, "step") +
          " of stage `" + text(state, "stage") +
          "`.\n\n```python\nfrom transformers import AutoModel, AutoTokenizer\n"
          "model = AutoModel.from_pretrained(FOLDER, trust_remote_code=True)    # pictures and text\n"
-         "logits = model(input_ids=ids, pixel_values=pixels).logits            # -200 in ids: a picture\n```\n\n"
-         "The language model alone is in `language_model/` and loads with `AutoModelForCausalLM`. `vlmamba convert "
-         "--to "
-         "checkpoint` makes a checkpoint of the C++ program of this folder. Pictures go through "
+         "logits = model(input_ids=ids, pixel_values=pixels).logits            # -200 in ids: a picture\n```\n\n" +
+         std::string(stands_alone(model.language_model) ? "The language model alone is in `language_model/` and loads "
+                                                          "with `AutoModelForCausalLM`. "
+                                                        : "") +
+         "`vlmamba convert --to checkpoint` makes a checkpoint of the C++ program of this folder. Pictures go through "
          "`preprocessor_config.json`" +
-         std::string(text(*config.find("image_processor"), "mode") == "pad"
-                         ? ", after padding to a square on the mean's colour"
-                         : "") +
+         std::string(config.image_processor.mode == ImageMode::kPad ? ", after padding to a square on the mean's colour"
+                                                                    : "") +
          ". How prompts look is in `config.json`, `vl_mamba.config.prompt`.\n";
 }
 
@@ -91,21 +100,18 @@ void export_language_model(const io::WeightFiles& files, const Json& config, con
 void export_checkpoint(const std::string& from, const std::string& output) {
   io::verify_checkpoint(from);
   const std::string where = from + "/config.json";
-  const Json config = io::read_json(where, ExitCode::kWeights);
+  const auto config = io::read_config<RunConfig>(where, {});
   const Json state = io::read_json(from + "/state.json", ExitCode::kWeights);
-  const Json& model = object(config, "model", where);
-  const Json language = mamba_config(object(model, "language_model", where), where);
-  object(model, "vision_encoder", where);
-  object(model, "connector", where);
   const io::WeightFiles files(from + kWeights);
   make_output_folder(output);
   copy_files(from, output, {"model.safetensors", "tokenizer.json"});
   write_json(output + "/tokenizer_config.json", tokenizer_config());
-  write_json(output + "/preprocessor_config.json", preprocessor_config(object(config, "image_processor", where)));
+  write_json(output + "/preprocessor_config.json", preprocessor_config(config.image_processor));
   io::write_file_atomically(output + "/modeling_vl_mamba.py", kModelingPython);
   io::write_file_atomically(output + "/README.md", model_card(config, state));
-  export_language_model(files, language, from, output + "/language_model");
-  write_json(output + "/config.json", whole_config(config, state));
+  const LanguageModelConfig& language = config.model.language_model;
+  if (stands_alone(language)) export_language_model(files, language_config(language), from, output + "/language_model");
+  write_json(output + "/config.json", whole_config(io::read_json(where, ExitCode::kWeights), state, config.model));
 }
 
 void import_checkpoint(const std::string& from, const std::string& output) {

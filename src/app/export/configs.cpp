@@ -17,53 +17,106 @@ bool flag(const Json& json, const char* key, bool otherwise) {
   return value && value->is_bool() ? value->as_bool() : otherwise;
 }
 
-struct MambaSizes {
-  int64_t rows, hidden, layers, state, taps, expand, rank;
-  bool bias, conv_bias, tied;
-  double eps;
-};
-
-Json hf_json(const MambaSizes& sizes) {
-  Json json = Json::object(), classes = Json::array();
-  classes.push("MambaForCausalLM");
-  json.set("architectures", std::move(classes));
-  json.set("model_type", "mamba");
-  json.set("vocab_size", sizes.rows);
-  json.set("hidden_size", sizes.hidden);
-  json.set("intermediate_size", sizes.expand * sizes.hidden);
-  json.set("num_hidden_layers", sizes.layers);
-  json.set("state_size", sizes.state);
-  json.set("conv_kernel", sizes.taps);
-  json.set("expand", sizes.expand);
-  json.set("time_step_rank", sizes.rank > 0 ? sizes.rank : (sizes.hidden + 15) / 16);
-  json.set("use_bias", sizes.bias);
-  json.set("use_conv_bias", sizes.conv_bias);
-  json.set("layer_norm_epsilon", sizes.eps);
-  json.set("hidden_act", "silu");
-  json.set("residual_in_fp32", true);
-  json.set("tie_word_embeddings", sizes.tied);
+void set_ids(Json& json) {
   for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"}) json.set(key, 0);
+}
+
+Json described(const char* model_type, const char* architecture) {
+  Json json = Json::object(), classes = Json::array();
+  classes.push(architecture);
+  json.set("architectures", std::move(classes));
+  json.set("model_type", model_type);
   return json;
 }
 
-Json numbers(const Json& config, const char* key) {
-  const Json* value = config.find(key);
-  return value ? *value : Json::array();
+// What MambaConfig and Mamba2Config share.
+void set_mamba_sizes(Json& json, const LanguageModelConfig& c) {
+  json.set("vocab_size", c.embedding_rows());
+  json.set("hidden_size", c.hidden_size);
+  json.set("num_hidden_layers", c.num_layers);
+  json.set("state_size", c.d_state);
+  json.set("conv_kernel", c.d_conv);
+  json.set("expand", c.expand);
+  json.set("use_bias", c.projection_bias);
+  json.set("use_conv_bias", c.conv_bias);
+  json.set("layer_norm_epsilon", c.norm_eps);
+  json.set("hidden_act", "silu");
+  json.set("residual_in_fp32", true);
+  json.set("tie_word_embeddings", c.tie_embeddings);
+  set_ids(json);
+}
+
+Json mamba_json(const LanguageModelConfig& c) {
+  Json json = described("mamba", "MambaForCausalLM");
+  set_mamba_sizes(json, c);
+  json.set("intermediate_size", c.expand * c.hidden_size);
+  json.set("time_step_rank", c.dt_rank > 0 ? c.dt_rank : (c.hidden_size + 15) / 16);
+  return json;
+}
+
+Json mamba2_json(const LanguageModelConfig& c) {
+  constexpr double kUnlimited = 3e38;  // JSON has no infinity
+  Json json = described("mamba2", "Mamba2ForCausalLM"), limits = Json::array();
+  set_mamba_sizes(json, c);
+  json.set("head_dim", c.mamba2.head_dim);
+  json.set("num_heads", c.expand * c.hidden_size / c.mamba2.head_dim);
+  json.set("n_groups", c.mamba2.num_groups);
+  limits.push(c.mamba2.dt_min);
+  limits.push(c.mamba2.dt_max.value_or(kUnlimited));
+  if (c.mamba2.dt_min > 0 || c.mamba2.dt_max) json.set("time_step_limit", std::move(limits));
+  return json;
+}
+
+Json gpt_neox_json(const LanguageModelConfig& c) {
+  const GptNeoxConfig& neox = c.gpt_neox;
+  Json json = described("gpt_neox", "GPTNeoXForCausalLM"), rope = Json::object();
+  json.set("vocab_size", c.embedding_rows());
+  json.set("hidden_size", c.hidden_size);
+  json.set("num_hidden_layers", c.num_layers);
+  json.set("num_attention_heads", neox.num_heads);
+  json.set("intermediate_size", neox.intermediate_size);
+  json.set("hidden_act", std::string(enum_name(neox.activation)));
+  json.set("use_parallel_residual", neox.parallel_residual);
+  json.set("attention_bias", neox.attention_bias);
+  json.set("layer_norm_eps", c.norm_eps);
+  json.set("tie_word_embeddings", c.tie_embeddings);
+  rope.set("rope_type", "default");
+  rope.set("rope_theta", neox.rotary_base);
+  rope.set("partial_rotary_factor", neox.rotary_fraction);
+  json.set("rope_parameters", std::move(rope));
+  json.set("rotary_emb_base", neox.rotary_base);  // transformers 4's names of the same
+  json.set("rotary_pct", neox.rotary_fraction);
+  set_ids(json);
+  return json;
 }
 
 }  // namespace
 
-Json mamba_config(const Json& model, const std::string& where) {
-  const Json* kind = model.find("kind");
-  if (kind && kind->is_string() && kind->as_string() != "mamba")
-    throw Error(ExitCode::kWeights, where, "model.language_model.kind: expected mamba, got " + kind->as_string());
-  const int64_t vocab = integer(model, "vocab_size", 0), multiple = integer(model, "pad_vocab_multiple", 8);
-  const Json* eps = model.find("norm_eps");
-  return hf_json({(vocab + multiple - 1) / multiple * multiple, integer(model, "hidden_size", 0),
-                  integer(model, "num_layers", 0), integer(model, "d_state", 16), integer(model, "d_conv", 4),
-                  integer(model, "expand", 2), integer(model, "dt_rank", 0), flag(model, "projection_bias", false),
-                  flag(model, "conv_bias", true), flag(model, "tie_embeddings", true),
-                  eps && eps->is_number() ? eps->as_number() : 1e-5});
+Json language_config(const LanguageModelConfig& config) {
+  switch (config.kind) {
+    case LanguageKind::kMamba:
+      return mamba_json(config);
+    case LanguageKind::kMamba2:
+      return mamba2_json(config);
+    case LanguageKind::kGptNeox:
+      return gpt_neox_json(config);
+  }
+  return {};
+}
+
+Json vision_config(const VisionEncoderConfig& config) {
+  const bool clip = config.kind == VisionKind::kClip;
+  Json json =
+      clip ? described("clip_vision_model", "CLIPVisionModel") : described("siglip_vision_model", "SiglipVisionModel");
+  json.set("image_size", config.image_size);
+  json.set("patch_size", config.patch_size);
+  json.set("hidden_size", config.hidden_size);
+  json.set("intermediate_size", config.intermediate_size);
+  json.set("num_hidden_layers", config.used_layers());  // those in front of the features, the ones that are there
+  json.set("num_attention_heads", config.num_heads);
+  json.set("hidden_act", std::string(enum_name(config.used_activation())));
+  json.set("layer_norm_eps", config.used_eps());
+  return json;
 }
 
 Json official_to_hf(const Json& official, int64_t rows, const std::string& where) {
@@ -80,9 +133,19 @@ Json official_to_hf(const Json& official, int64_t rows, const std::string& where
   const auto size = [&](const char* key) {
     return require(official, key, Json::Kind::kInteger, where, ExitCode::kWeights).as_integer();
   };
-  Json json = hf_json({rows, size("d_model"), size("n_layer"), integer(ssm, "d_state", 16), integer(ssm, "d_conv", 4),
-                       integer(ssm, "expand", 2), integer(ssm, "dt_rank", 0), flag(ssm, "bias", false),
-                       flag(ssm, "conv_bias", true), flag(official, "tie_embeddings", true), 1e-5});
+  LanguageModelConfig model;
+  model.vocab_size = rows;
+  model.pad_vocab_multiple = 1;
+  model.hidden_size = size("d_model");
+  model.num_layers = size("n_layer");
+  model.d_state = integer(ssm, "d_state", 16);
+  model.d_conv = integer(ssm, "d_conv", 4);
+  model.expand = integer(ssm, "expand", 2);
+  model.dt_rank = integer(ssm, "dt_rank", 0);
+  model.projection_bias = flag(ssm, "bias", false);
+  model.conv_bias = flag(ssm, "conv_bias", true);
+  model.tie_embeddings = flag(official, "tie_embeddings", true);
+  Json json = mamba_json(model);
   json.set("mamba_ssm_config", official);  // the way back
   return json;
 }
@@ -117,32 +180,35 @@ Json hf_to_official(const Json& hf, const std::string& where) {
   return json;
 }
 
-Json preprocessor_config(const Json& config) {
-  const Json* mode = config.find("mode");
-  const std::string how = mode && mode->is_string() ? mode->as_string() : "squash";
-  const bool squash = how == "squash";
-  const int64_t size = integer(config, "size", 384), resize = integer(config, "resize", 0);
+Json preprocessor_config(const ImageProcessorConfig& config) {
+  const bool squash = config.mode == ImageMode::kSquash;
   const auto square = [](int64_t side) {
     Json both = Json::object();
     both.set("height", side);
     both.set("width", side);
     return both;
   };
+  const auto numbers = [](const std::array<double, 3>& values) {
+    Json json = Json::array();
+    for (const double value : values) json.push(value);
+    return json;
+  };
   Json shorter = Json::object(), json = Json::object();
-  shorter.set("shortest_edge", resize > 0 ? resize : size);
+  shorter.set("shortest_edge", config.resize > 0 ? config.resize : config.size);
   json.set("image_processor_type", squash ? "SiglipImageProcessor" : "CLIPImageProcessor");
   json.set("do_convert_rgb", true);
   json.set("do_resize", true);
-  json.set("size", squash ? square(size) : std::move(shorter));
+  json.set("size", squash ? square(config.size) : std::move(shorter));
   json.set("resample", 3);
   json.set("do_center_crop", !squash);
-  if (!squash) json.set("crop_size", square(size));
+  if (!squash) json.set("crop_size", square(config.size));
   json.set("do_rescale", true);
   json.set("rescale_factor", 1.0 / 255);
   json.set("do_normalize", true);
-  json.set("image_mean", numbers(config, "mean"));
-  json.set("image_std", numbers(config, "std"));
-  if (how == "pad") json.set("image_aspect_ratio", "pad");  // LLaVA's word: to a square on the mean, before all this
+  json.set("image_mean", numbers(config.mean));
+  json.set("image_std", numbers(config.std));
+  if (config.mode == ImageMode::kPad)
+    json.set("image_aspect_ratio", "pad");  // LLaVA's word: to a square on the mean, before all this
   return json;
 }
 

@@ -3,8 +3,9 @@
     model = AutoModel.from_pretrained(FOLDER, trust_remote_code=True)
     logits = model(input_ids=ids, pixel_values=pixels).logits     # -200 in ids: a picture, once or once a patch
 
-Parameter names and arithmetic are those of the C++ program. After torch.ops.load_library("libvlmamba_ops.so") the scans
-and convolutions are its kernels; without it they are loops over positions, right and slow.
+Parameter names and arithmetic are those of the C++ program; encoder and language model are transformers' own, but for
+Mamba's layers. After torch.ops.load_library("libvlmamba_ops.so") the scans and convolutions are its kernels; without it
+they are loops over positions, right and slow.
 """
 
 import math
@@ -12,7 +13,7 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
 try:
@@ -24,11 +25,15 @@ IMAGE_TOKEN = -200
 
 
 class VlMambaConfig(PreTrainedConfig):
-    """`vl_mamba` holds the program's own config (`config`) and where training stood (`state`)."""
+    """Encoder and language model in transformers' words; `vl_mamba` holds the program's own config (`config`) and where
+    training stood (`state`)."""
 
     model_type = "vl_mamba"
+    sub_configs = {"vision_config": AutoConfig, "text_config": AutoConfig}
 
-    def __init__(self, vl_mamba=None, **kwargs):
+    def __init__(self, vision_config=None, text_config=None, vl_mamba=None, **kwargs):
+        self.vision_config, self.text_config = (
+            AutoConfig.for_model(**part) if isinstance(part, dict) else part for part in (vision_config, text_config))
         self.vl_mamba = vl_mamba or {}
         super().__init__(**kwargs)
 
@@ -115,7 +120,7 @@ class MambaMixer(nn.Module):
         dt, B, C = self.x_proj(u).split([self.rank, self.d_state, self.d_state], -1)
         return F.linear(dt, self.dt_proj.weight), B, C
 
-    def forward(self, x):
+    def forward(self, x, **unused):
         x, z = self.in_proj(x).chunk(2, -1)
         u = causal_conv(x, self.conv1d.weight, self.conv1d.bias)
         delta, B, C = self.project(u)
@@ -220,19 +225,19 @@ def make_norm(kind, dim):
 
 
 class Mlp(nn.Module):
-    def __init__(self, dim, inner, out, activation):
+    def __init__(self, dim, out):
         super().__init__()
-        self.fc1, self.fc2, self.activation = nn.Linear(dim, inner), nn.Linear(inner, out), activation
+        self.fc1, self.fc2 = nn.Linear(dim, out), nn.Linear(out, out)
 
     def forward(self, x):
-        return self.fc2(self.activation(self.fc1(x)))
+        return self.fc2(F.gelu(self.fc1(x)))
 
 
 class VssMlp(nn.Module):
     def __init__(self, config, dim, out, height, width):
         super().__init__()
         self.vss, self.norm = Vss(config, dim, height, width), make_norm(config["norm"], dim)
-        self.mlp = Mlp(dim, out, out, F.gelu)
+        self.mlp = Mlp(dim, out)
 
     def forward(self, x):
         return self.mlp(self.norm(self.vss(x) + x))
@@ -254,63 +259,13 @@ class VssL2(nn.Module):
 def make_connector(config, dim, out, side):
     kind = config["kind"]
     if kind == "mlp":
-        return Mlp(dim, out, out, F.gelu)
+        return Mlp(dim, out)
     if kind not in ("vss_mlp", "vss_l2"):
         raise ValueError(f"connector: expected mlp, vss_mlp or vss_l2, got {kind}")
     return (VssMlp if kind == "vss_mlp" else VssL2)(config["vss"], dim, out, side, side)
 
 
-# --- the vision encoder ---------------------------------------------------------------------------------------------
-
-ACTIVATIONS = {
-    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
-    "gelu": F.gelu,
-    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
-    "gelu_pytorch_tanh": lambda x: F.gelu(x, approximate="tanh"),
-    "relu": F.relu,
-    "silu": F.silu,
-}
-
-
-class VisionAttention(nn.Module):
-    def __init__(self, dim, heads):
-        super().__init__()
-        self.heads = heads
-        self.k_proj, self.v_proj, self.q_proj, self.out_proj = (nn.Linear(dim, dim) for _ in range(4))
-
-    def forward(self, x):
-        split = lambda y: y.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        y = F.scaled_dot_product_attention(split(self.q_proj(x)), split(self.k_proj(x)), split(self.v_proj(x)))
-        return self.out_proj(y.transpose(1, 2).flatten(2))
-
-
-class VisionLayer(nn.Module):
-    def __init__(self, config, activation, eps):
-        super().__init__()
-        dim = config["hidden_size"]
-        self.layer_norm1, self.layer_norm2 = nn.LayerNorm(dim, eps=eps), nn.LayerNorm(dim, eps=eps)
-        self.self_attn = VisionAttention(dim, config["num_heads"])
-        self.mlp = Mlp(dim, config["intermediate_size"], dim, activation)
-
-    def forward(self, x):
-        x = x + self.self_attn(self.layer_norm1(x))
-        return x + self.mlp(self.layer_norm2(x))
-
-
-class VisionEmbeddings(nn.Module):
-    def __init__(self, config, clip, patches):
-        super().__init__()
-        dim = config["hidden_size"]
-        if clip:
-            self.class_embedding = nn.Parameter(torch.empty(dim))
-        self.patch_embedding = nn.Conv2d(3, dim, config["patch_size"], config["patch_size"], bias=not clip)
-        self.position_embedding = nn.Embedding(patches + clip, dim)
-
-    def forward(self, pixels):
-        x = self.patch_embedding(pixels).flatten(2).transpose(1, 2)
-        if hasattr(self, "class_embedding"):
-            x = torch.cat([self.class_embedding.expand(x.size(0), 1, -1), x], 1)
-        return x + self.position_embedding.weight
+# --- encoder and language model -------------------------------------------------------------------------------------
 
 
 class VisionEncoder(nn.Module):
@@ -318,64 +273,58 @@ class VisionEncoder(nn.Module):
 
     def __init__(self, config):
         super().__init__()
-        self.clip, self.side = config["kind"] == "clip", config["image_size"] // config["patch_size"]
-        eps = config.get("norm_eps") or (1e-5 if self.clip else 1e-6)
-        activation = ACTIVATIONS[config.get("activation") or ("quick_gelu" if self.clip else "gelu_pytorch_tanh")]
-        layer, last = config["feature_layer"], config["num_layers"]
-        self.embeddings = VisionEmbeddings(config, self.clip, self.side**2)
-        if self.clip:
-            self.pre_layrnorm = nn.LayerNorm(config["hidden_size"], eps=eps)
-        self.encoder = nn.Module()
-        self.encoder.layers = nn.ModuleList(
-            VisionLayer(config, activation, eps) for _ in range(layer if layer >= 0 else last + 1 + layer))
+        model = AutoModel.from_config(config)
+        model = getattr(model, "vision_model", model)  # transformers 4
+        self.embeddings, self.encoder = model.embeddings, model.encoder
+        if hasattr(model, "pre_layrnorm"):
+            self.pre_layrnorm = model.pre_layrnorm
 
     def forward(self, pixels):
-        x = self.embeddings(pixels)
-        x = self.pre_layrnorm(x) if self.clip else x
-        for layer in self.encoder.layers:
-            x = layer(x)
-        return x[:, 1:] if self.clip else x
+        x, clip = self.embeddings(pixels), hasattr(self, "pre_layrnorm")
+        x = self.encoder(inputs_embeds=self.pre_layrnorm(x) if clip else x).last_hidden_state
+        return x[:, 1:] if clip else x  # CLIP's first is its class token
 
 
-# --- the language model ---------------------------------------------------------------------------------------------
+class GroupedNorm(nn.Module):
+    """Mamba-2's gated norm as mamba_ssm has it: each group of channels apart."""
 
-
-class MambaBlock(nn.Module):
-    def __init__(self, c):
+    def __init__(self, dim, eps, groups):
         super().__init__()
-        self.norm = RmsNorm(c["hidden_size"], c["norm_eps"])
-        self.mixer = MambaMixer(
-            c["hidden_size"], c["d_state"], c["d_conv"], c["expand"], c["dt_rank"], c.get("projection_bias", False),
-            c.get("conv_bias", True))
+        self.weight, self.eps, self.groups = nn.Parameter(torch.ones(dim)), eps, groups
 
-    def forward(self, x):
-        return x + self.mixer(self.norm(x.to(self.mixer.D.dtype)))  # x is fp32
+    def forward(self, x, gate):
+        y = (x.float() * F.silu(gate.float())).unflatten(-1, (self.groups, -1))
+        y = y * torch.rsqrt(y.square().mean(-1, keepdim=True) + self.eps)
+        return (y.flatten(-2) * self.weight.float()).to(x.dtype)
 
 
-class MambaLanguageModel(nn.Module):
-    def __init__(self, c):
+class LanguageModel(nn.Module):
+    """Mamba, Mamba-2 or GPT-NeoX; a tied head is not there twice."""
+
+    def __init__(self, config, ours):
         super().__init__()
-        rows = padded_vocabulary(c)
-        self.backbone = nn.Module()
-        self.backbone.embeddings = nn.Embedding(rows, c["hidden_size"])
-        self.backbone.layers = nn.ModuleList(MambaBlock(c) for _ in range(c["num_layers"]))
-        self.backbone.norm_f = RmsNorm(c["hidden_size"], c["norm_eps"])
-        if not c.get("tie_embeddings", True):
-            self.lm_head = nn.Linear(c["hidden_size"], rows, bias=False)
+        neox = config.model_type == "gpt_neox"
+        self.body, self.top = ("gpt_neox", "embed_out") if neox else ("backbone", "lm_head")
+        body = AutoModel.from_config(config)
+        self.add_module(self.body, body)
+        if not config.tie_word_embeddings:
+            self.add_module(self.top, nn.Linear(config.hidden_size, config.vocab_size, bias=False))
+        for layer in body.layers:
+            if config.model_type == "mamba":  # our kernels; transformers' layer has the same parameters
+                layer.mixer = MambaMixer(
+                    config.hidden_size, config.state_size, config.conv_kernel, config.expand, config.time_step_rank,
+                    config.use_bias, config.use_conv_bias)
+            elif config.model_type == "mamba2" and ours["mamba2"]["norm_groups"] > 1:
+                layer.mixer.norm = GroupedNorm(
+                    config.expand * config.hidden_size, config.layer_norm_epsilon, ours["mamba2"]["norm_groups"])
 
-    def embed(self, ids):
-        return self.backbone.embeddings(ids)
+    def embedding(self):
+        return getattr(self, self.body).get_input_embeddings()
 
     def forward(self, embeds):
-        x = embeds.float()
-        for layer in self.backbone.layers:
-            x = layer(x)
-        x = self.backbone.norm_f(x).to(embeds.dtype)
-        return self.lm_head(x) if hasattr(self, "lm_head") else F.linear(x, self.backbone.embeddings.weight)
-
-
-def padded_vocabulary(c):
-    return -(-c["vocab_size"] // c["pad_vocab_multiple"]) * c["pad_vocab_multiple"]
+        x = getattr(self, self.body)(inputs_embeds=embeds, use_cache=False).last_hidden_state
+        head = getattr(self, self.top, self.embedding())
+        return F.linear(x.to(head.weight.dtype), head.weight)
 
 
 # --- the whole ------------------------------------------------------------------------------------------------------
@@ -385,41 +334,40 @@ class VlMambaModel(PreTrainedModel):
     config_class = VlMambaConfig
     base_model_prefix = "vl_mamba"
     main_input_name = "input_ids"
-    all_tied_weights_keys = {}
 
     def __init__(self, config):
         super().__init__(config)
         model = config.vl_mamba["config"]["model"]
-        language = model["language_model"]
-        if language["kind"] != "mamba":
-            raise ValueError(f"language model: expected mamba, got {language['kind']}")
-        self.vision_encoder = VisionEncoder(model["vision_encoder"])
+        side = config.vision_config.image_size // config.vision_config.patch_size
+        self.patches = side**2
+        self.vision_encoder = VisionEncoder(config.vision_config)
         self.connector = make_connector(
-            model["connector"], model["vision_encoder"]["hidden_size"], language["hidden_size"],
-            self.vision_encoder.side)
-        self.language_model = MambaLanguageModel(language)
-        self.vocab_size = language["vocab_size"]
+            model["connector"], config.vision_config.hidden_size, config.text_config.hidden_size, side)
+        self.language_model = LanguageModel(config.text_config, model["language_model"])
+        self.vocab_size = model["language_model"]["vocab_size"]
         self.post_init()
 
-    def _init_weights(self, module):
-        pass  # the weights come from a checkpoint
+    def _init_weights(self, module):  # the weights come from a checkpoint, where a buffer of the encoder is not
+        if hasattr(module, "position_ids"):
+            module.position_ids.copy_(torch.arange(module.position_ids.size(-1)))
 
     def get_input_embeddings(self):
-        return self.language_model.backbone.embeddings
+        return self.language_model.embedding()
 
     def expand_pictures(self, ids, pictures):
         """Each -200 that stands for a whole picture becomes one for every patch."""
-        patches = self.vision_encoder.side**2
-        if pictures == 0 or patches == 1 or int((ids == IMAGE_TOKEN).sum()) != pictures:
+        if pictures == 0 or self.patches == 1 or int((ids == IMAGE_TOKEN).sum()) != pictures:
             return ids
-        rows = [row.repeat_interleave(torch.where(row == IMAGE_TOKEN, patches, 1)) for row in ids]
+        rows = [row.repeat_interleave(torch.where(row == IMAGE_TOKEN, self.patches, 1)) for row in ids]
         if len({row.numel() for row in rows}) > 1:
             raise ValueError("input_ids: expected as many pictures in every row")
         return torch.stack(rows)
 
-    def forward(self, input_ids, pixel_values=None, labels=None, **unused):
+    def forward(self, input_ids, pixel_values=None, attention_mask=None, labels=None, **unused):
+        if attention_mask is not None and bool((attention_mask[:, 1:] > attention_mask[:, :-1]).any()):
+            raise ValueError("attention_mask: expected padding on the right, got padding on the left")
         ids = self.expand_pictures(input_ids, 0 if pixel_values is None else pixel_values.size(0))
-        embeds = self.language_model.embed(ids.clamp_min(0))
+        embeds = self.language_model.embedding()(ids.clamp_min(0))
         places = ids == IMAGE_TOKEN
         if pixel_values is not None:
             features = self.connector(self.vision_encoder(pixel_values.to(embeds.dtype)))
