@@ -1,12 +1,11 @@
 #include "vlmamba/io/weights/weight_files.h"
 
-#include <fmt/format.h>
-
 #include <filesystem>
 #include <set>
 
 #include "vlmamba/core/error.h"
 #include "vlmamba/io/atomic_file.h"
+#include "vlmamba/io/json.h"
 #include "vlmamba/io/weights/safetensors.h"
 #include "vlmamba/io/weights/shard_index.h"
 #include "vlmamba/io/weights/torch_pickle.h"
@@ -101,7 +100,7 @@ void WeightFiles::add_shards(const std::string& index, std::string_view prefix) 
       if (!found.contains(name)) refuse(path, "expected the tensor " + name.substr(0, 200) + " of the index, got none");
   }
   if (!torch_ && promises.total_size.value_or(static_cast<double>(bytes)) != static_cast<double>(bytes))
-    refuse(index, "total_size: expected " + std::to_string(bytes) + ", got " + fmt::format("{}", *promises.total_size));
+    refuse(index, "total_size: expected " + std::to_string(bytes) + ", got " + Json(*promises.total_size).to_string());
   if (prefix.empty()) return;
   std::vector<Tensor> kept;
   index_.clear();
