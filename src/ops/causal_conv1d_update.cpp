@@ -18,9 +18,16 @@ Tensor update_autograd(const Tensor& x, Tensor& state, const Tensor& weight, con
   const Tensor own_bias = or_undefined(bias);
   check_no_gradients("causal_conv1d_update", "causal_conv1d",
                      {{"x", &x}, {"state", &state}, {"weight", &weight}, {"bias", &own_bias}});
-  count_write(state);
-  const at::AutoDispatchBelowADInplaceOrView below_autograd;
+  const at::AutoDispatchBelowAutograd below_autograd;
   return causal_conv1d_update(x, state, weight, bias, activation);
+}
+
+Tensor update_counted(c10::DispatchKeySet keys, const Tensor& x, Tensor& state, const Tensor& weight,
+                      const OptionalTensor& bias, c10::string_view activation) {
+  static const auto op = find_op<decltype(update_autograd)>("vlmamba::causal_conv1d_update");
+  const Tensor y = op.redispatch(keys & c10::after_ADInplaceOrView_keyset, x, state, weight, bias, activation);
+  count_write(state);
+  return y;
 }
 
 Tensor update_meta(const Tensor& x, Tensor& state, const Tensor& weight, const OptionalTensor& bias,
@@ -59,6 +66,8 @@ TORCH_LIBRARY_FRAGMENT(vlmamba, m) {
 }
 
 TORCH_LIBRARY_IMPL(vlmamba, Autograd, m) { m.impl("causal_conv1d_update", update_autograd); }
+
+TORCH_LIBRARY_IMPL(vlmamba, ADInplaceOrView, m) { m.impl("causal_conv1d_update", update_counted); }
 
 TORCH_LIBRARY_IMPL(vlmamba, Meta, m) { m.impl("causal_conv1d_update", update_meta); }
 

@@ -1,7 +1,9 @@
 #include "src/ops/check.h"
 
-#include <ATen/MemoryOverlap.h>
 #include <c10/core/GradMode.h>
+
+#include <algorithm>
+#include <vector>
 
 namespace vlmamba::ops {
 namespace {
@@ -9,6 +11,22 @@ namespace {
 void check_device(const char* op, const char* name, const at::Tensor& tensor, const at::Tensor& like) {
   TORCH_CHECK(tensor.device() == like.device(), "[", op, "] ", name, ": expected device ", like.device(), ", got ",
               tensor.device());
+}
+
+// Whether each stride steps over all that the smaller ones reach, as they do in slices and transpositions of whole
+// tensors.
+bool has_own_memory(const at::Tensor& tensor) {
+  if (tensor.sym_numel() == 0) return true;
+  std::vector<std::pair<c10::SymInt, c10::SymInt>> dims;  // stride, size
+  for (int64_t i = 0; i < tensor.dim(); ++i)
+    if (tensor.sym_size(i) > 1) dims.emplace_back(tensor.sym_stride(i), tensor.sym_size(i));
+  std::sort(dims.begin(), dims.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  c10::SymInt reached = 0;
+  for (const auto& [stride, size] : dims) {
+    if (stride <= reached) return false;
+    reached += stride * (size - 1);
+  }
+  return true;
 }
 
 }  // namespace
@@ -42,13 +60,16 @@ void check_type(const char* op, const char* name, const at::Tensor& tensor, at::
 }
 
 void check_writable(const char* op, const char* name, const at::Tensor& tensor) {
-  TORCH_CHECK(at::has_internal_overlap(tensor) != at::MemOverlap::Yes, "[", op, "] ", name,
-              ": expected memory of its own for each element, as it is written into, got an expanded tensor");
+  TORCH_CHECK(has_own_memory(tensor), "[", op, "] ", name,
+              ": expected memory of its own for each element, as it is written into, got strides ",
+              tensor.sym_strides());
 }
 
 void check_map(const char* op, const c10::SymInt& length, const c10::SymInt& height, const c10::SymInt& width) {
-  TORCH_CHECK(height >= 0 && width >= 0 && height * width == length, "[", op, "] height, width: expected a product of ",
-              length, ", got ", height, " x ", width);
+  // By division: a product of large numbers wraps around.
+  const bool fits = height >= 0 && width >= 0 &&
+                    (height == 0 || width == 0 ? length == 0 : length % width == 0 && length / width == height);
+  TORCH_CHECK(fits, "[", op, "] height, width: expected a product of ", length, ", got ", height, " x ", width);
 }
 
 void check_groups(const char* op, const c10::SymInt& channels, const c10::SymInt& groups) {

@@ -28,9 +28,18 @@ Tensor update_autograd(Tensor& state, const Tensor& u, const Tensor& delta, cons
                       {"D", &skip},
                       {"z", &gate},
                       {"delta_bias", &bias}});
-  count_write(state);
-  const at::AutoDispatchBelowADInplaceOrView below_autograd;
+  const at::AutoDispatchBelowAutograd below_autograd;
   return selective_state_update(state, u, delta, A, B, C, D, z, delta_bias, delta_softplus);
+}
+
+Tensor update_counted(c10::DispatchKeySet keys, Tensor& state, const Tensor& u, const Tensor& delta, const Tensor& A,
+                      const Tensor& B, const Tensor& C, const OptionalTensor& D, const OptionalTensor& z,
+                      const OptionalTensor& delta_bias, bool delta_softplus) {
+  static const auto op = find_op<decltype(update_autograd)>("vlmamba::selective_state_update");
+  const Tensor y = op.redispatch(keys & c10::after_ADInplaceOrView_keyset, state, u, delta, A, B, C, D, z, delta_bias,
+                                 delta_softplus);
+  count_write(state);
+  return y;
 }
 
 Tensor update_meta(Tensor& state, const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B,
@@ -80,6 +89,8 @@ TORCH_LIBRARY_FRAGMENT(vlmamba, m) {
 }
 
 TORCH_LIBRARY_IMPL(vlmamba, Autograd, m) { m.impl("selective_state_update", update_autograd); }
+
+TORCH_LIBRARY_IMPL(vlmamba, ADInplaceOrView, m) { m.impl("selective_state_update", update_counted); }
 
 TORCH_LIBRARY_IMPL(vlmamba, Meta, m) { m.impl("selective_state_update", update_meta); }
 

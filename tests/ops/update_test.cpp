@@ -1,4 +1,8 @@
 #include <c10/core/GradMode.h>
+#include <c10/core/InferenceMode.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <functional>
 
 #include "tests/ops/compare.h"
 #include "vlmamba/ops/causal_conv1d.h"
@@ -111,20 +115,70 @@ TEST(SelectiveStateUpdate, RefusesWhatRequiresAGradientInGradMode) {
 
 TEST(SelectiveStateUpdate, RefusesAStateWhoseElementsShareMemory) {
   Step s(2, 4, 3, 1);
-  s.state = at::zeros({1, 4, 3}, at::kDouble).expand({2, 4, 3});
-  EXPECT_NE(test::error_of([&] { s.run(); }).find("[selective_state_update] state: expected memory of its own"),
-            std::string::npos);
+  const auto message = [&](const Tensor& state) {
+    s.state = state;
+    return test::error_of([&] { s.run(); });
+  };
+  const std::string refused =
+      "[selective_state_update] state: expected memory of its own for each element, as it is written into, got "
+      "strides ";
+  const Tensor memory = at::zeros({48}, at::kDouble);
+  EXPECT_EQ(message(memory.narrow(0, 0, 12).view({1, 4, 3}).expand({2, 4, 3})), refused + "[0, 3, 1]");
+  EXPECT_EQ(message(memory.as_strided({2, 4, 3}, {11, 3, 1})), refused + "[11, 3, 1]");
+  EXPECT_EQ(message(memory.as_strided({2, 4, 3}, {4, 2, 1})), refused + "[4, 2, 1]");
+  EXPECT_EQ(message(memory.as_strided({2, 4, 3}, {1, 2, 8})), "");
+  EXPECT_EQ(message(memory.as_strided({2, 4, 3}, {24, 6, 2})), "");
 }
 
-TEST(SelectiveStateUpdate, CountsTheWriteForAutograd) {
+void expect_one_write(const Tensor& state, const std::function<void()>& update) {
+  const auto before = state._version();
+  update();
+  EXPECT_EQ(state._version(), before + 1);
+}
+
+TEST(Updates, CountEachWriteOnceForAutogradInEveryMode) {
   Step s(2, 4, 3, 1);
-  const auto before = s.state._version();
-  s.run();
-  EXPECT_GT(s.state._version(), before);
-  Tensor window = fp64({2, 3, 4});
-  const auto window_before = window._version();
-  causal_conv1d_update(s.u, window, fp64({4, 4}));
-  EXPECT_GT(window._version(), window_before);
+  Tensor window = fp64({2, 3, 4}), part = window.narrow(2, 0, 4);
+  const Tensor weight = fp64({4, 4});
+  const auto write = [&] {
+    expect_one_write(s.state, [&] { s.run(); });
+    expect_one_write(window, [&] { causal_conv1d_update(s.u, window, weight); });
+    expect_one_write(window, [&] { causal_conv1d_update(s.u, part, weight); });  // a view of it
+  };
+  write();
+  {
+    const c10::NoGradGuard no_grad;
+    write();
+  }
+  const c10::InferenceMode inference;
+  write();
+}
+
+TEST(Updates, AutogradNoticesThatAStateWhichItSavedHasChanged) {
+  for (const bool inference : {false, true}) {
+    Step s(2, 4, 3, 1);
+    const Tensor x = fp64({2, 4, 3}).requires_grad_(), sum = (x * s.state).sum();
+    {
+      const c10::InferenceMode mode(inference);
+      s.run();
+    }
+    EXPECT_NE(test::error_of([&] { torch::autograd::backward({sum}, {}); }).find("modified by an inplace operation"),
+              std::string::npos);
+  }
+}
+
+TEST(Updates, WriteIntoStatesThatInferenceModeMade) {
+  const Step s(2, 4, 3, 1);
+  Step expected = s;
+  expected.state = s.state.clone();
+  const Tensor y = expected.run();
+  Step made = s;
+  {
+    const c10::InferenceMode inference;
+    made.state = s.state.clone();
+    EXPECT_TRUE(at::equal(made.run(), y));
+    EXPECT_TRUE(at::equal(made.state, expected.state));
+  }
 }
 
 TEST(CausalConv1dUpdate, EqualsTheReferenceInEveryTypeAndWidth) {
