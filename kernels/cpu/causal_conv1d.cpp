@@ -20,6 +20,7 @@ namespace {
 
 using at::Tensor;
 using ops::OptionalTensor;
+using ops::Wanted;
 
 template <typename S>
 ConvKernels<S> kernels(int64_t taps) {
@@ -100,11 +101,13 @@ struct Gradients {
 // dx and dinitial in x's type; those of the weights in the type of the arithmetic, summed over the rows and, where
 // shared, over the directions.
 Gradients run_backward(const ConvInputs& in, const Tensor& dy, const Tensor& dfinal, bool shared_weight,
-                       bool shared_bias) {
+                       bool shared_bias, const Wanted<4>& wanted) {
   const int64_t rows = in.x.size(0), channels = in.x.size(2);
-  Gradients g{at::empty_like(in.x), at::empty({rows, in.directions, channels, in.taps()}, in.weight.options()),
-              in.bias.defined() ? at::empty({rows, in.directions, channels}, in.bias.options()) : Tensor(),
-              in.initial_state.defined() ? at::empty_like(in.initial_state) : Tensor()};
+  Gradients g;
+  g.dx = at::empty_like(in.x);
+  if (wanted[1]) g.dweight = at::empty({rows, in.directions, channels, in.taps()}, in.weight.options());
+  if (wanted[2] && in.bias.defined()) g.dbias = at::empty({rows, in.directions, channels}, in.bias.options());
+  if (wanted[3] && in.initial_state.defined()) g.dinitial = at::empty_like(in.initial_state);
   with_storage(in.x.scalar_type(), [&](auto storage) {
     using S = decltype(storage);
     const auto problem = in.problem<S>();
@@ -117,16 +120,17 @@ Gradients run_backward(const ConvInputs& in, const Tensor& dy, const Tensor& dfi
     const auto run = kernels<S>(in.taps()).backward;
     in.for_each_stripe([&](int64_t first, int64_t last) { run(problem, pointers, first, last); });
   });
-  const auto summed = [](const Tensor& parts, bool shared) {
-    return sum_of_parts(shared ? parts.flatten(0, 1) : parts);
+  const auto sum_up = [](Tensor& parts, bool shared) {
+    if (parts.defined()) parts = sum_of_parts(shared ? parts.flatten(0, 1) : parts);
   };
-  g.dweight = summed(g.dweight, shared_weight);
-  if (g.dbias.defined()) g.dbias = summed(g.dbias, shared_bias);
+  sum_up(g.dweight, shared_weight);
+  sum_up(g.dbias, shared_bias);
   return g;
 }
 
+// A gradient as its input wants it; empty where it was not wanted.
 Tensor like(const Tensor& gradient, const OptionalTensor& input, const Tensor& x) {
-  return input ? gradient.to(input->scalar_type()) : at::empty({0}, x.options());
+  return gradient.defined() ? gradient.to(input->scalar_type()) : at::empty({0}, x.options());
 }
 
 std::tuple<Tensor, Tensor> causal_conv1d(const Tensor& x, const Tensor& weight, const OptionalTensor& bias,
@@ -151,21 +155,24 @@ Tensor causal_conv1d_2d(const Tensor& x, const Tensor& weight, const OptionalTen
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> causal_conv1d_backward(
     const Tensor& dy, const OptionalTensor& dfinal, const Tensor& x, const Tensor& weight, const OptionalTensor& bias,
-    const OptionalTensor& initial_state, const OptionalTensor& seq_idx, c10::string_view activation) {
+    const OptionalTensor& initial_state, const OptionalTensor& seq_idx, c10::string_view activation, Wanted<4> wanted) {
   ops::check_causal_conv1d_backward(dy, dfinal, x, weight, bias, initial_state, seq_idx, activation);
   const ConvInputs in(x, weight, bias, initial_state, seq_idx, "forward", 1, x.size(1), activation);
-  const auto g = run_backward(in, dy.contiguous(), contiguous(dfinal), /*shared_weight=*/true, /*shared_bias=*/true);
-  return {g.dx, g.dweight.to(weight.scalar_type()), like(g.dbias, bias, x), like(g.dinitial, initial_state, x)};
+  const auto g =
+      run_backward(in, dy.contiguous(), contiguous(dfinal), /*shared_weight=*/true, /*shared_bias=*/true, wanted);
+  return {like(wanted[0] ? g.dx : Tensor(), x, x), like(g.dweight, weight, x), like(g.dbias, bias, x),
+          like(g.dinitial, initial_state, x)};
 }
 
 std::tuple<Tensor, Tensor, Tensor> causal_conv1d_2d_backward(const Tensor& dy, const Tensor& x, const Tensor& weight,
                                                              const OptionalTensor& bias, c10::string_view scan,
-                                                             int64_t height, int64_t width,
-                                                             c10::string_view activation) {
+                                                             int64_t height, int64_t width, c10::string_view activation,
+                                                             Wanted<3> wanted) {
   ops::check_causal_conv1d_2d_backward(dy, x, weight, bias, scan, height, width, activation);
   const ConvInputs in(x, weight, bias, {}, {}, scan, height, width, activation);
-  const auto g = run_backward(in, dy.contiguous(), {}, weight.dim() == 2, bias && bias->dim() == 1);
-  return {g.dx, g.dweight.to(weight.scalar_type()), like(g.dbias, bias, x)};
+  const auto g = run_backward(in, dy.contiguous(), {}, weight.dim() == 2, bias && bias->dim() == 1,
+                              {wanted[0], wanted[1], wanted[2], false});
+  return {like(wanted[0] ? g.dx : Tensor(), x, x), like(g.dweight, weight, x), like(g.dbias, bias, x)};
 }
 
 }  // namespace

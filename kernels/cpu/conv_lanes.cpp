@@ -202,7 +202,8 @@ void backward_turn(const InputGradients<S>& to, Kept<Math<S>>& kept, Run& run, i
       d *= gate * (1 + before * (1 - gate));
     }
     dbias += d;
-    for (int64_t w = 0; w <= last; ++w) dweight[w] += d * window[w];
+    if (to.g.dweight)
+      for (int64_t w = 0; w <= last; ++w) dweight[w] += d * window[w];
     for (int64_t w = 0; w <= last; ++w) pending[w] += d * weight[w];
     run.end = t + 1;
     to.give_back(run, t, last, pending[0]);
@@ -224,7 +225,7 @@ void end_row(const InputGradients<S>& to, const Kept<Math<S>>& kept, const Run& 
     to.give_back(run, run.end, p.taps - 1 - w, kept.pending[w]);
   }
   const int64_t first = (line.row * p.directions + line.k) * p.channels + block.channel;
-  for (int64_t w = 0; w < p.taps; ++w)
+  for (int64_t w = 0; to.g.dweight && w < p.taps; ++w)
     for (int64_t i = 0; i < block.width; ++i) to.g.dweight[(first + i) * p.taps + w] = kept.dweight[w][i];
   if (to.g.dbias) store(to.g.dbias + first, kept.dbias, block.width);
 }

@@ -32,7 +32,7 @@ struct ConvGradients {
   const S* dy;            // [B, L, K, D]
   const S* dfinal_state;  // [B, W-1, D] or null
   S* dx;                  // [B, L, D]
-  Math<S>* dweight;       // [B, K, D, W]: a part a row
+  Math<S>* dweight;       // [B, K, D, W]: a part a row; or null
   Math<S>* dbias;         // [B, K, D] or null
   S* dinitial_state;      // [B, W-1, D] or null
 };

@@ -46,7 +46,7 @@ void norm_forward(const NormForward<X, R>& p, int64_t first_row, int64_t last_ro
 template <typename X, typename Y>
 void norm_backward(const NormBackward<X, Y>& p, int64_t part, int64_t first_row, int64_t last_row) {
   using T = Math<X>;
-  T* dweight = p.dweight + part * p.channels;
+  T* dweight = p.dweight ? p.dweight + part * p.channels : nullptr;
   for (int64_t row = first_row; row < last_row; ++row) {
     const int64_t start = row * p.channels;
     Lanes<T> squares{}, products{};
@@ -64,7 +64,7 @@ void norm_backward(const NormBackward<X, Y>& p, int64_t part, int64_t first_row,
       Lanes<T> dx = dy * load(p.weight + c, width) * scale - x * pull;
       if (p.dsum) dx += load(p.dsum + start + c, width);
       store(p.dx + start + c, dx, width);
-      store(dweight + c, load(dweight + c, width) + dy * x * scale, width);
+      if (dweight) store(dweight + c, load(dweight + c, width) + dy * x * scale, width);
     }
   }
 }

@@ -30,7 +30,7 @@ struct NormBackward {
   const X* x;
   const Math<X>* weight;
   X* dx;
-  Math<X>* dweight;  // [parts, D], zeroed by the caller
+  Math<X>* dweight;  // [parts, D], zeroed by the caller; or null
 };
 
 namespace baseline {

@@ -19,6 +19,7 @@ namespace {
 
 using at::Tensor;
 using ops::OptionalTensor;
+using ops::Wanted;
 
 int64_t rows_of(const Tensor& x) { return x.size(-1) == 0 ? 0 : x.numel() / x.size(-1); }
 
@@ -64,24 +65,26 @@ std::tuple<Tensor, Tensor> add_rms_norm(const Tensor& x, const Tensor& residual,
 }
 
 template <typename X, typename Y>
-void run_backward(NormBackward<X, Y> p, const Tensor& x, const Tensor& dweight_parts) {
-  p.dweight = mutable_stored<Math<X>>(dweight_parts);
+void run_backward(const NormBackward<X, Y>& p, const Tensor& x, int64_t parts) {
   const auto kernel = fastest(baseline::norm_backward<X, Y>, avx2::norm_backward<X, Y>, avx512::norm_backward<X, Y>);
-  for_each_part(rows_of(x), dweight_parts.size(0),
-                [&](int64_t part, int64_t first, int64_t last) { kernel(p, part, first, last); });
+  for_each_part(rows_of(x), parts, [&](int64_t part, int64_t first, int64_t last) { kernel(p, part, first, last); });
 }
 
-// The gradients of x, in x's type, and of the weight, in the type of the arithmetic. dy is of x's type or narrower.
-std::tuple<Tensor, Tensor> backward(const Tensor& dy, const Tensor& dsum, const Tensor& x, const Tensor& weight,
-                                    double eps) {
+Tensor empty(const Tensor& like) { return at::empty({0}, like.options()); }
+
+// The gradients of x, in x's type, and of the weight, in the weight's. dy is of x's type or narrower.
+std::tuple<Tensor, Tensor> backward(const Tensor& dy, const Tensor& dsum, const Tensor& x, const Tensor& weight_in,
+                                    double eps, const Wanted<2>& wanted) {
+  const Tensor weight = ops::in_math_type(weight_in, ops::math_type(x));
   const Tensor dx = at::empty_like(x, at::MemoryFormat::Contiguous);
-  const Tensor parts = at::zeros({parts_of(rows_of(x), x.size(-1)), x.size(-1)}, weight.options());
+  const int64_t parts = parts_of(rows_of(x), x.size(-1));
+  const Tensor dweight = wanted[1] ? at::zeros({parts, x.size(-1)}, weight.options()) : Tensor();
   with_storage(x.scalar_type(), [&](auto storage) {
     using X = decltype(storage);
     const auto run = [&](auto dy_storage) {
       using Y = decltype(dy_storage);
       run_backward(NormBackward<X, Y>{x.size(-1), eps, stored<Y>(dy), stored<Math<X>>(dsum), stored<X>(x),
-                                      stored<Math<X>>(weight), mutable_stored<X>(dx), nullptr},
+                                      stored<Math<X>>(weight), mutable_stored<X>(dx), mutable_stored<Math<X>>(dweight)},
                    x, parts);
     };
     if constexpr (std::is_same_v<X, float>)
@@ -91,17 +94,18 @@ std::tuple<Tensor, Tensor> backward(const Tensor& dy, const Tensor& dsum, const 
     else
       run(X{});
   });
-  return {dx, sum_of_parts(parts)};
+  return {wanted[0] ? dx : empty(x), wanted[1] ? sum_of_parts(dweight).to(weight_in.scalar_type()) : empty(x)};
 }
 
-std::tuple<Tensor, Tensor> rms_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& weight, double eps) {
+std::tuple<Tensor, Tensor> rms_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& weight, double eps,
+                                             Wanted<2> wanted) {
   ops::check_rms_norm_backward(dy, x, weight);
-  auto [dx, dweight] = backward(dy.contiguous(), {}, x.contiguous(), ops::in_math_type(weight, ops::math_type(x)), eps);
-  return {dx, dweight.to(weight.scalar_type())};
+  return backward(dy.contiguous(), {}, x.contiguous(), weight, eps, wanted);
 }
 
 std::tuple<Tensor, Tensor> add_rms_norm_backward(const OptionalTensor& dy, const OptionalTensor& dresidual_out,
-                                                 const Tensor& residual_out, const Tensor& weight, double eps) {
+                                                 const Tensor& residual_out, const Tensor& weight, double eps,
+                                                 Wanted<2> wanted) {
   ops::check_add_rms_norm_backward(dy, dresidual_out, residual_out, weight);
   if (!dy) {
     const Tensor dsum = at::empty_like(residual_out, at::MemoryFormat::Contiguous);
@@ -109,12 +113,10 @@ std::tuple<Tensor, Tensor> add_rms_norm_backward(const OptionalTensor& dy, const
       dsum.copy_(*dresidual_out);
     else
       dsum.zero_();
-    return {dsum, at::zeros(weight.sizes(), weight.options())};
+    return {wanted[0] ? dsum : empty(dsum), wanted[1] ? at::zeros(weight.sizes(), weight.options()) : empty(dsum)};
   }
-  auto [dsum, dweight] =
-      backward(dy->contiguous(), dresidual_out ? dresidual_out->contiguous() : Tensor(), residual_out.contiguous(),
-               ops::in_math_type(weight, residual_out.scalar_type()), eps);
-  return {dsum, dweight.to(weight.scalar_type())};
+  return backward(dy->contiguous(), dresidual_out ? dresidual_out->contiguous() : Tensor(), residual_out.contiguous(),
+                  weight, eps, wanted);
 }
 
 }  // namespace

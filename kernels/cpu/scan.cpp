@@ -22,6 +22,7 @@ namespace {
 
 using at::Tensor;
 using ops::OptionalTensor;
+using ops::Wanted;
 
 template <typename T>
 ScanKernels<T> kernels() {
@@ -243,13 +244,13 @@ Tensor added_up(const Tensor& parts) {
   return !parts.defined() ? parts : parts.size(0) == 1 ? parts.select(0, 0) : sum_of_parts(parts);
 }
 
-Gradients backward(const ScanInputs& in, const Tensor& dy, const OptionalTensor& dfinal) {
+Gradients backward(const ScanInputs& in, const Tensor& dy, const OptionalTensor& dfinal, const Wanted<9>& wanted) {
   const auto options = in.math_options();
   Gradients g;
   g.du = at::empty(in.u.sizes(), in.u.options());
   g.ddelta = at::empty(in.delta.sizes(), in.delta.options());
   if (in.z.defined()) g.dz = at::empty(in.z.sizes(), in.z.options());
-  if (in.initial_state.defined()) g.dinitial = at::empty(in.initial_state.sizes(), options);
+  if (wanted[8] && in.initial_state.defined()) g.dinitial = at::empty(in.initial_state.sizes(), options);
   with_storage(in.u.scalar_type(), [&](auto type) {
     using T = decltype(type);
     const auto lanes = kernels<T>();
@@ -258,51 +259,56 @@ Gradients backward(const ScanInputs& in, const Tensor& dy, const OptionalTensor&
     parts.insert(parts.begin(), shares.slices);
     g.dB = at::zeros(parts, options);
     g.dC = at::zeros(parts, options);
-    g.dA = at::empty({shares.row_parts, in.directions(), in.channels(), in.states()}, options);
-    if (in.D.defined()) g.dD = at::empty({shares.row_parts, in.directions(), in.channels()}, options);
-    if (in.delta_bias.defined()) g.dbias = at::empty({shares.row_parts, in.directions(), in.channels()}, options);
+    const std::vector<int64_t> own{shares.row_parts, in.directions(), in.channels()};
+    if (wanted[2]) g.dA = at::empty({own[0], own[1], own[2], in.states()}, options);
+    if (wanted[5] && in.D.defined()) g.dD = at::empty(own, options);
+    if (wanted[7] && in.delta_bias.defined()) g.dbias = at::empty(own, options);
     run_backward<T>(in, lanes, shares, readable(dy), ops::in_math_type(dfinal, ops::math_type(in.u)), g);
   });
   for (Tensor* sum : {&g.dA, &g.dB, &g.dC, &g.dD, &g.dbias}) *sum = added_up(*sum);
   return g;
 }
 
-// A gradient as its input wants it; empty where there was no input.
-Tensor like(const Tensor& gradient, const Tensor& input) {
-  return gradient.reshape(input.sizes()).to(input.scalar_type());
-}
-Tensor like(const Tensor& gradient, const OptionalTensor& input, const Tensor& u) {
-  return input ? like(gradient, *input) : at::empty({0}, u.options());
+// A gradient as its input wants it; empty where there was no input, or where it is not wanted.
+Tensor like(bool wanted, const Tensor& gradient, const OptionalTensor& input, const Tensor& u) {
+  if (!wanted || !input) return at::empty({0}, u.options());
+  return gradient.reshape(input->sizes()).to(input->scalar_type());
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> selective_scan_backward(
     const Tensor& dy, const OptionalTensor& dfinal, const Tensor& u, const Tensor& delta, const Tensor& A,
     const Tensor& B, const Tensor& C, const OptionalTensor& D, const OptionalTensor& z,
     const OptionalTensor& delta_bias, bool delta_softplus, const OptionalTensor& initial_state,
-    const OptionalTensor& seq_idx) {
+    const OptionalTensor& seq_idx, Wanted<9> wanted) {
   ops::check_selective_scan_backward(dy, dfinal, u, delta, A, B, C, D, z, delta_bias, initial_state, seq_idx);
   const auto in = inputs_1d(u, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, seq_idx);
-  const auto g = backward(in, dy, dfinal);
-  return {like(g.du, u),
-          like(g.ddelta, delta),
-          like(g.dA, A),
-          like(g.dB, B),
-          like(g.dC, C),
-          like(g.dD, D, u),
-          like(g.dz, z, u),
-          like(g.dbias, delta_bias, u),
-          like(g.dinitial, initial_state, u)};
+  const auto g = backward(in, dy, dfinal, wanted);
+  return {like(wanted[0], g.du, u, u),
+          like(wanted[1], g.ddelta, delta, u),
+          like(wanted[2], g.dA, A, u),
+          like(wanted[3], g.dB, B, u),
+          like(wanted[4], g.dC, C, u),
+          like(wanted[5], g.dD, D, u),
+          like(wanted[6], g.dz, z, u),
+          like(wanted[7], g.dbias, delta_bias, u),
+          like(wanted[8], g.dinitial, initial_state, u)};
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> selective_scan_2d_backward(
     const Tensor& dy, const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C,
     const OptionalTensor& D, const OptionalTensor& delta_bias, bool delta_softplus, c10::string_view scan,
-    int64_t height, int64_t width, bool merge) {
+    int64_t height, int64_t width, bool merge, Wanted<7> wanted) {
   ops::check_selective_scan_2d_backward(dy, u, delta, A, B, C, D, delta_bias, scan, height, width, merge);
   const auto in = inputs_2d(u, delta, A, B, C, D, delta_bias, delta_softplus, scan, height, width, merge);
-  const auto g = backward(in, dy, {});
-  return {like(g.du, u),    like(g.ddelta, delta),       like(g.dA, A), like(g.dB, B), like(g.dC, C),
-          like(g.dD, D, u), like(g.dbias, delta_bias, u)};
+  const auto [du, ddelta, dA, dB, dC, dD, dbias] = wanted;
+  const auto g = backward(in, dy, {}, {du, ddelta, dA, dB, dC, dD, false, dbias, false});
+  return {like(du, g.du, u, u),
+          like(ddelta, g.ddelta, delta, u),
+          like(dA, g.dA, A, u),
+          like(dB, g.dB, B, u),
+          like(dC, g.dC, C, u),
+          like(dD, g.dD, D, u),
+          like(dbias, g.dbias, delta_bias, u)};
 }
 
 }  // namespace

@@ -263,7 +263,7 @@ template <typename T, typename M = Math<T>>
 void write_sums(const ScanProblem<T>& p, const ScanGradients<T>& g, const Block& block, int64_t k,
                 const Sums<M>& sums) {
   const int64_t first = k * p.channels + block.channel;
-  store_by_state(g.da + first * p.states, sums.da, block.width, p.states);
+  if (g.da) store_by_state(g.da + first * p.states, sums.da, block.width, p.states);
   if (g.dskip) store(g.dskip + first, sums.dskip, block.width);
   if (g.ddelta_bias) store(g.ddelta_bias + first, sums.dbias, block.width);
 }

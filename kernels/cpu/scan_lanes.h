@@ -54,7 +54,7 @@ struct ScanGradients {
   Strided<T> ddelta;      // like delta
   Strided<T> dz;          // [B, L, D] or null
   Strided<M> db, dc;      // [B, L, K, G, N], zeroed by the caller: the part of this task's slice of channels
-  M* da;                  // [K, D, N]: the part of this task's rows, like the two below
+  M* da;                  // [K, D, N] or null: the part of this task's rows, like the two below
   M* dskip;               // [K, D] or null
   M* ddelta_bias;         // [K, D] or null
   M* dinitial_state;      // [B, D, N] or null

@@ -21,6 +21,7 @@ namespace {
 
 using at::Tensor;
 using ops::OptionalTensor;
+using ops::Wanted;
 
 // Weights [..., D, W] and biases in the type of the arithmetic, the weights by tap: [..., W, D].
 Tensor by_tap(const Tensor& weight, at::ScalarType type) { return weight.to(type).transpose(-1, -2).contiguous(); }
@@ -83,14 +84,15 @@ struct Gradients {
   Tensor dx, dweight, dbias, dinitial;  // the weights' in the type of the arithmetic
 };
 
-Gradients run_backward(const ConvInputs& in, const Tensor& dy, const Tensor& dfinal, cudaStream_t stream) {
+Gradients run_backward(const ConvInputs& in, const Tensor& dy, const Tensor& dfinal, const Wanted<4>& wanted,
+                       cudaStream_t stream) {
   const int64_t parts = in.x.size(0) * in.chunks(), channels = in.x.size(2);
   const auto math = in.weight.options();
   Gradients g{at::empty_like(in.x), {}, {}, {}};
-  const Tensor dweight = at::empty({parts, in.directions, in.taps, channels}, math);
-  Tensor dbias;
-  if (in.bias.defined()) dbias = at::empty({parts, in.directions, channels}, math);
-  if (in.initial_state.defined()) g.dinitial = at::empty_like(in.initial_state);
+  Tensor dweight, dbias;
+  if (wanted[1]) dweight = at::empty({parts, in.directions, in.taps, channels}, math);
+  if (wanted[2] && in.bias.defined()) dbias = at::empty({parts, in.directions, channels}, math);
+  if (wanted[3] && in.initial_state.defined()) g.dinitial = at::empty_like(in.initial_state);
   VLMAMBA_DISPATCH_FLOATING(in.x.scalar_type(), "causal_conv1d_backward", [&] {
     using T = typename DeviceType<scalar_t>::type;
     const auto problem = in.problem<scalar_t>();
@@ -105,13 +107,14 @@ Gradients run_backward(const ConvInputs& in, const Tensor& dy, const Tensor& dfi
     check(conv_backward(problem, pointers, in.chunk, stream));
   });
   // What all directions share is summed over them too.
-  g.dweight = sum_of_rows(dweight, in.weight.sizes(), stream).transpose(-1, -2).contiguous();
+  if (dweight.defined()) g.dweight = sum_of_rows(dweight, in.weight.sizes(), stream).transpose(-1, -2).contiguous();
   if (dbias.defined()) g.dbias = sum_of_rows(dbias, in.bias.sizes(), stream);
   return g;
 }
 
+// A gradient as its input wants it; empty where it was not wanted.
 Tensor like(const Tensor& gradient, const OptionalTensor& input, const Tensor& x) {
-  return input ? gradient.to(input->scalar_type()) : at::empty({0}, x.options());
+  return gradient.defined() ? gradient.to(input->scalar_type()) : at::empty({0}, x.options());
 }
 
 std::tuple<Tensor, Tensor> causal_conv1d(const Tensor& x, const Tensor& weight, const OptionalTensor& bias,
@@ -139,24 +142,25 @@ Tensor causal_conv1d_2d(const Tensor& x, const Tensor& weight, const OptionalTen
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> causal_conv1d_backward(
     const Tensor& dy, const OptionalTensor& dfinal, const Tensor& x, const Tensor& weight, const OptionalTensor& bias,
-    const OptionalTensor& initial_state, const OptionalTensor& seq_idx, c10::string_view activation) {
+    const OptionalTensor& initial_state, const OptionalTensor& seq_idx, c10::string_view activation, Wanted<4> wanted) {
   ops::check_causal_conv1d_backward(dy, dfinal, x, weight, bias, initial_state, seq_idx, activation);
   const DeviceScope scope(x);
   const ConvInputs in("causal_conv1d", x, weight, bias, initial_state, seq_idx, "forward", x.size(1), activation,
                       scope.stream());
-  const auto g = run_backward(in, dy.contiguous(), contiguous(dfinal), scope.stream());
-  return {g.dx, g.dweight.to(weight.scalar_type()), like(g.dbias, bias, x), like(g.dinitial, initial_state, x)};
+  const auto g = run_backward(in, dy.contiguous(), contiguous(dfinal), wanted, scope.stream());
+  return {like(wanted[0] ? g.dx : Tensor(), x, x), like(g.dweight, weight, x), like(g.dbias, bias, x),
+          like(g.dinitial, initial_state, x)};
 }
 
 std::tuple<Tensor, Tensor, Tensor> causal_conv1d_2d_backward(const Tensor& dy, const Tensor& x, const Tensor& weight,
                                                              const OptionalTensor& bias, c10::string_view scan,
-                                                             int64_t height, int64_t width,
-                                                             c10::string_view activation) {
+                                                             int64_t height, int64_t width, c10::string_view activation,
+                                                             Wanted<3> wanted) {
   ops::check_causal_conv1d_2d_backward(dy, x, weight, bias, scan, height, width, activation);
   const DeviceScope scope(x);
   const ConvInputs in("causal_conv1d_2d", x, weight, bias, {}, {}, scan, width, activation, scope.stream());
-  const auto g = run_backward(in, dy.contiguous(), {}, scope.stream());
-  return {g.dx, g.dweight.to(weight.scalar_type()), like(g.dbias, bias, x)};
+  const auto g = run_backward(in, dy.contiguous(), {}, {wanted[0], wanted[1], wanted[2], false}, scope.stream());
+  return {like(wanted[0] ? g.dx : Tensor(), x, x), like(g.dweight, weight, x), like(g.dbias, bias, x)};
 }
 
 }  // namespace

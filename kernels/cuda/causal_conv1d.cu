@@ -107,7 +107,7 @@ __global__ __launch_bounds__(kTaskThreads) void weight_gradients(ConvProblem<T> 
         dweight += d * input[0];
         dbias += d;
       }
-      g.dweight[(part * p.taps + tap) * p.channels + task.channel] = dweight;
+      if (g.dweight) g.dweight[(part * p.taps + tap) * p.channels + task.channel] = dweight;
       if (g.dbias && tap == 0) g.dbias[part * p.channels + task.channel] = dbias;
     }
   }
@@ -230,7 +230,7 @@ cudaError_t conv_backward(const ConvProblem<T>& p, const ConvGradients<T>& g, in
   error = launch(slopes<T>, task_blocks(tasks), kTaskThreads, 0, stream, p, g.dy, g.scratch, chunk, chunks, tasks);
   if (error == cudaSuccess)
     error = launch(input_gradients<T>, task_blocks(pixels), kTaskThreads, 0, stream, p, g, chunk, chunks, pixels);
-  if (error == cudaSuccess)
+  if (error == cudaSuccess && (g.dweight || g.dbias))
     error = launch(weight_gradients<T>, task_blocks(tasks), kTaskThreads, 0, stream, p, g, chunk, chunks, tasks);
   return error;
 }

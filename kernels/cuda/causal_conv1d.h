@@ -21,7 +21,7 @@ template <class T>
 struct ConvGradients {
   const T *dy, *dfinal_state;   // [B,L,K,D]; [B,W-1,D] or null
   T *dx, *dinitial_state;       // [B,L,D]; [B,W-1,D] or null
-  MathType<T>*dweight, *dbias;  // [R,K,W,D], [R,K,D]: to be summed over R = B * chunks; dbias may be null
+  MathType<T>*dweight, *dbias;  // [R,K,W,D], [R,K,D]: to be summed over R = B * chunks; either may be null
   MathType<T>* scratch;         // conv_scratch_size elements
 };
 

@@ -258,7 +258,7 @@ __global__ __launch_bounds__(kTaskThreads) void backward(ConvProblem<T> p, ConvG
       const int64_t part = (task.row * chunks + task.chunk) * p.directions + k;
 #pragma unroll
       for (int tap = 0; tap < kTaps; ++tap)
-        store(g.dweight + (part * kTaps + tap) * p.channels + task.channel, back.dweight[tap]);
+        if (g.dweight) store(g.dweight + (part * kTaps + tap) * p.channels + task.channel, back.dweight[tap]);
       if (g.dbias) store(g.dbias + part * p.channels + task.channel, back.dbias);
     }
   }

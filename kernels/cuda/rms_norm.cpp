@@ -21,6 +21,7 @@ namespace {
 
 using at::Tensor;
 using ops::OptionalTensor;
+using ops::Wanted;
 
 int64_t rows_of(const Tensor& x) { return x.size(-1) == 0 ? 0 : x.numel() / x.size(-1); }
 
@@ -73,7 +74,7 @@ std::tuple<Tensor, Tensor> add_rms_norm(const Tensor& x, const Tensor& residual,
 
 template <class x_t, class dy_t>
 void run_backward(const Tensor& x, const Tensor& dy, const Tensor& dsum, const Tensor& weight, double eps,
-                  const Tensor& dx, const Tensor& dweight, cudaStream_t stream) {
+                  const Tensor& dx, const Tensor& dweight, int64_t parts, cudaStream_t stream) {
   using X = typename DeviceType<x_t>::type;
   using Y = typename DeviceType<dy_t>::type;
   const NormBackward<X, Y> problem{rows_of(x),
@@ -85,42 +86,48 @@ void run_backward(const Tensor& x, const Tensor& dy, const Tensor& dsum, const T
                                    device_data<MathType<X>>(weight),
                                    mutable_device_data<x_t>(dx),
                                    mutable_device_data<MathType<X>>(dweight)};
-  check(norm_backward(problem, dweight.size(0), stream));
+  check(norm_backward(problem, parts, stream));
 }
+
+Tensor empty(const Tensor& like) { return at::empty({0}, like.options()); }
 
 // The gradients of x, in x's type, and of the weight, in the weight's. dy is of x's type or narrower.
 std::tuple<Tensor, Tensor> backward(const Tensor& dy, const Tensor& dsum, const Tensor& x, const Tensor& weight_in,
-                                    double eps, cudaStream_t stream) {
+                                    double eps, const Wanted<2>& wanted, cudaStream_t stream) {
   const Tensor weight = ops::in_math_type(weight_in, ops::math_type(x));
   const Tensor dx = at::empty_like(x);
-  const Tensor parts = at::empty({norm_parts(rows_of(x), x.size(-1), multiprocessors()), x.size(-1)}, weight.options());
+  const int64_t parts = norm_parts(rows_of(x), x.size(-1), multiprocessors());
+  const Tensor dweight = wanted[1] ? at::empty({parts, x.size(-1)}, weight.options()) : Tensor();
   VLMAMBA_DISPATCH_FLOATING(dy.scalar_type(), "rms_norm_backward", [&] {
     if (x.scalar_type() == dy.scalar_type())
-      run_backward<scalar_t, scalar_t>(x, dy, dsum, weight, eps, dx, parts, stream);
+      run_backward<scalar_t, scalar_t>(x, dy, dsum, weight, eps, dx, dweight, parts, stream);
     else if constexpr (!std::is_same_v<scalar_t, double>)
-      run_backward<float, scalar_t>(x, dy, dsum, weight, eps, dx, parts, stream);
+      run_backward<float, scalar_t>(x, dy, dsum, weight, eps, dx, dweight, parts, stream);
   });
-  return {dx, sum_of_rows(parts, weight.sizes(), stream).to(weight_in.scalar_type())};
+  return {wanted[0] ? dx : empty(x),
+          wanted[1] ? sum_of_rows(dweight, weight.sizes(), stream).to(weight_in.scalar_type()) : empty(x)};
 }
 
-std::tuple<Tensor, Tensor> rms_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& weight, double eps) {
+std::tuple<Tensor, Tensor> rms_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& weight, double eps,
+                                             Wanted<2> wanted) {
   ops::check_rms_norm_backward(dy, x, weight);
   const DeviceScope scope(x);
-  return backward(dy.contiguous(), {}, x.contiguous(), weight, eps, scope.stream());
+  return backward(dy.contiguous(), {}, x.contiguous(), weight, eps, wanted, scope.stream());
 }
 
 std::tuple<Tensor, Tensor> add_rms_norm_backward(const OptionalTensor& dy, const OptionalTensor& dresidual_out,
-                                                 const Tensor& residual_out, const Tensor& weight, double eps) {
+                                                 const Tensor& residual_out, const Tensor& weight, double eps,
+                                                 Wanted<2> wanted) {
   ops::check_add_rms_norm_backward(dy, dresidual_out, residual_out, weight);
   const DeviceScope scope(residual_out);
   const Tensor dsum = dresidual_out ? dresidual_out->contiguous() : Tensor();
-  if (dy) return backward(dy->contiguous(), dsum, residual_out.contiguous(), weight, eps, scope.stream());
+  if (dy) return backward(dy->contiguous(), dsum, residual_out.contiguous(), weight, eps, wanted, scope.stream());
   const Tensor copied = at::empty_like(residual_out, at::MemoryFormat::Contiguous);
   if (dsum.defined())
     copied.copy_(dsum);
   else
     copied.zero_();
-  return {copied, at::zeros(weight.sizes(), weight.options())};
+  return {wanted[0] ? copied : empty(copied), wanted[1] ? at::zeros(weight.sizes(), weight.options()) : empty(copied)};
 }
 
 }  // namespace

@@ -74,12 +74,12 @@ template <class X, class Y, int kWidth>
 __global__ __launch_bounds__(kMaxThreads) void backward(NormBackward<X, Y> p, bool sums_fit) {
   using Math = MathType<X>;
   Math* warps = dynamic_shared<Math>();
-  Math* part = p.dweight + int64_t{blockIdx.x} * p.channels;
+  Math* part = p.dweight ? p.dweight + int64_t{blockIdx.x} * p.channels : nullptr;
   Math* sums = sums_fit ? warps + 2 * (kMaxThreads / 32) : part;  // every thread has its own channels of it
   const int64_t first = int64_t{threadIdx.x} * kWidth, stride = int64_t{blockDim.x} * kWidth;
   Math nothing[kWidth], x[kWidth], dy[kWidth], weight[kWidth], sum[kWidth];
   fill(nothing, Math(0));
-  for (int64_t c = first; c < p.channels; c += stride) store(sums + c, nothing);
+  for (int64_t c = first; part && c < p.channels; c += stride) store(sums + c, nothing);
   for (int64_t row = blockIdx.x; row < p.rows; row += gridDim.x) {
     const int64_t offset = row * p.channels;
     Math squares = 0, product = 0;
@@ -92,13 +92,15 @@ __global__ __launch_bounds__(kMaxThreads) void backward(NormBackward<X, Y> p, bo
     const Math scale = reciprocal_root(block_sum(squares, warps) / count + Math(p.eps));
     const Math pull = block_sum(product, warps + kMaxThreads / 32) / count * scale * scale;
     for (int64_t c = first; c < p.channels; c += stride) {
-      load(p.x + offset + c, x), load(p.dy + offset + c, dy), load(p.weight + c, weight), load(sums + c, sum);
+      load(p.x + offset + c, x), load(p.dy + offset + c, dy), load(p.weight + c, weight);
+      if (part) {
+        load(sums + c, sum);
 #pragma unroll
-      for (int i = 0; i < kWidth; ++i) {
-        sum[i] += dy[i] * x[i] * scale;
-        x[i] = scale * (dy[i] * weight[i] - x[i] * pull);
+        for (int i = 0; i < kWidth; ++i) sum[i] += dy[i] * x[i] * scale;
+        store(sums + c, sum);
       }
-      store(sums + c, sum);
+#pragma unroll
+      for (int i = 0; i < kWidth; ++i) x[i] = scale * (dy[i] * weight[i] - x[i] * pull);
       if (p.dsum) {
         load(p.dsum + offset + c, dy);
 #pragma unroll
@@ -107,7 +109,7 @@ __global__ __launch_bounds__(kMaxThreads) void backward(NormBackward<X, Y> p, bo
       store(p.dx + offset + c, x);
     }
   }
-  if (!sums_fit) return;
+  if (!part || !sums_fit) return;
   for (int64_t c = first; c < p.channels; c += stride) load(sums + c, sum), store(part + c, sum);
 }
 

@@ -25,7 +25,7 @@ struct NormBackward {
   const Y* dy;
   const MathType<X>*dsum, *weight;  // dsum: or null
   X* dx;
-  MathType<X>* dweight;  // [parts, D], to be summed
+  MathType<X>* dweight;  // [parts, D], to be summed; or null
 };
 
 /// Blocks of the backward, each with a part of dweight: enough for the device, not more than rows.

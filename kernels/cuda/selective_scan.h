@@ -79,7 +79,7 @@ struct ScanBackward {
   Rows<T> dz;          // like z or null
   Math* db;            // [P, B, L, G, N]: a part for each of the P blocks of a group's channels
   Math* dc;            // the same
-  Math* da;            // [B, S, D, N]: a part for each segment of each row
+  Math* da;            // [B, S, D, N] or null: a part for each segment of each row
   Math* dskip;         // [B, S, D] or null
   Math* ddelta_bias;   // [B, S, D] or null
 };

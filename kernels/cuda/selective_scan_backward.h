@@ -318,7 +318,7 @@ struct Backward {
     for (int c = 0; c < G::kChannels; ++c)
 #pragma unroll
       for (int i = 0; i < G::kStates; ++i) {
-        write_state(w.da + line * p.channels * p.states, at, own, c, i, p.states, da[c][i]);
+        if (w.da) write_state(w.da + line * p.channels * p.states, at, own, c, i, p.states, da[c][i]);
         if (w.dstart && at.segment == 0)
           write_state(w.dstart + at.row * p.channels * p.states, at, own, c, i, p.states, dh[c][i]);
       }

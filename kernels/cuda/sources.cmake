@@ -20,6 +20,7 @@ set(VLMAMBA_CUDA_ADAPTERS
   cross_scan.cpp
   rms_norm.cpp
   selective_scan.cpp
+  selective_scan_backward.cpp
   updates.cpp)
 list(TRANSFORM VLMAMBA_CUDA_KERNELS PREPEND "${CMAKE_CURRENT_LIST_DIR}/")
 list(TRANSFORM VLMAMBA_CUDA_ADAPTERS PREPEND "${CMAKE_CURRENT_LIST_DIR}/")

@@ -29,10 +29,11 @@ using Conv2dSignature = Tensor(const Tensor&, const Tensor&, const OptionalTenso
 using ConvBackwardSignature = std::tuple<Tensor, Tensor, Tensor, Tensor>(const Tensor&, const OptionalTensor&,
                                                                          const Tensor&, const Tensor&,
                                                                          const OptionalTensor&, const OptionalTensor&,
-                                                                         const OptionalTensor&, c10::string_view);
+                                                                         const OptionalTensor&, c10::string_view,
+                                                                         Wanted<4>);
 using Conv2dBackwardSignature = std::tuple<Tensor, Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&,
                                                                    const OptionalTensor&, c10::string_view, c10::SymInt,
-                                                                   c10::SymInt, c10::string_view);
+                                                                   c10::SymInt, c10::string_view, Wanted<3>);
 
 class CausalConv1d : public torch::autograd::Function<CausalConv1d> {
  public:
@@ -52,10 +53,16 @@ class CausalConv1d : public torch::autograd::Function<CausalConv1d> {
     const auto s = context->get_saved_variables();
     const Tensor dy = grads[0].defined() ? grads[0] : at::zeros_like(s[0]);
     static const auto op = find_op<ConvBackwardSignature>("vlmamba::causal_conv1d_backward");
+    const auto wanted = wanted_gradients<4>(*context, s);
     auto [dx, dweight, dbias, dinitial] =
         op.call(dy, if_defined(grads[1]), s[0], s[1], if_defined(s[2]), if_defined(s[3]), if_defined(s[4]),
-                context->saved_data["activation"].toStringView());
-    return {dx, dweight, given(dbias, s[2]), given(dinitial, s[3]), Tensor(), Tensor()};
+                context->saved_data["activation"].toStringView(), wanted);
+    return {given_if(wanted[0], dx),
+            given_if(wanted[1], dweight),
+            given_if(wanted[2], dbias),
+            given_if(wanted[3], dinitial),
+            Tensor(),
+            Tensor()};
   }
 };
 
@@ -96,10 +103,11 @@ class CausalConv1d2d : public torch::autograd::Function<CausalConv1d2d> {
     const auto s = context->get_saved_variables();
     auto& data = context->saved_data;
     static const auto op = find_op<Conv2dBackwardSignature>("vlmamba::causal_conv1d_2d_backward");
+    const auto wanted = wanted_gradients<3>(*context, s);
     auto [dx, dweight, dbias] =
         op.call(grads[0], s[0], s[1], if_defined(s[2]), data["scan"].toStringView(), data["height"].toSymInt(),
-                data["width"].toSymInt(), data["activation"].toStringView());
-    return {dx, dweight, given(dbias, s[2]), {}, {}, {}, {}};
+                data["width"].toSymInt(), data["activation"].toStringView(), wanted);
+    return {given_if(wanted[0], dx), given_if(wanted[1], dweight), given_if(wanted[2], dbias), {}, {}, {}, {}};
   }
 };
 
@@ -120,17 +128,18 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> conv_backward_meta(const Tensor& dy, 
                                                               const OptionalTensor& bias,
                                                               const OptionalTensor& initial_state,
                                                               const OptionalTensor& seq_idx,
-                                                              c10::string_view activation) {
+                                                              c10::string_view activation, Wanted<4> wanted) {
   check_causal_conv1d_backward(dy, dfinal_state, x, weight, bias, initial_state, seq_idx, activation);
-  return {empty_gradient(x), empty_gradient(weight), empty_gradient(bias, x), empty_gradient(initial_state, x)};
+  return {empty_gradient(wanted[0], x, x), empty_gradient(wanted[1], weight, x), empty_gradient(wanted[2], bias, x),
+          empty_gradient(wanted[3], initial_state, x)};
 }
 
 std::tuple<Tensor, Tensor, Tensor> conv_2d_backward_meta(const Tensor& dy, const Tensor& x, const Tensor& weight,
                                                          const OptionalTensor& bias, c10::string_view scan,
                                                          c10::SymInt height, c10::SymInt width,
-                                                         c10::string_view activation) {
+                                                         c10::string_view activation, Wanted<3> wanted) {
   check_causal_conv1d_2d_backward(dy, x, weight, bias, scan, height, width, activation);
-  return {empty_gradient(x), empty_gradient(weight), empty_gradient(bias, x)};
+  return {empty_gradient(wanted[0], x, x), empty_gradient(wanted[1], weight, x), empty_gradient(wanted[2], bias, x)};
 }
 
 void check_weight(const char* op, const Tensor& weight, const Tensor& x) {
@@ -231,13 +240,13 @@ TORCH_LIBRARY_FRAGMENT(vlmamba, m) {
       "str activation=\"none\") -> (Tensor y, Tensor final_state)");
   m.def(
       "causal_conv1d_backward(Tensor dy, Tensor? dfinal_state, Tensor x, Tensor weight, Tensor? bias, "
-      "Tensor? initial_state, Tensor? seq_idx, str activation) -> (Tensor, Tensor, Tensor, Tensor)");
+      "Tensor? initial_state, Tensor? seq_idx, str activation, bool[4] wanted) -> (Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "causal_conv1d_2d(Tensor x, Tensor weight, Tensor? bias=None, *, str scan, SymInt height, SymInt width, "
       "str activation=\"none\") -> Tensor");
   m.def(
       "causal_conv1d_2d_backward(Tensor dy, Tensor x, Tensor weight, Tensor? bias, str scan, SymInt height, "
-      "SymInt width, str activation) -> (Tensor, Tensor, Tensor)");
+      "SymInt width, str activation, bool[3] wanted) -> (Tensor, Tensor, Tensor)");
 }
 
 TORCH_LIBRARY_IMPL(vlmamba, Autograd, m) {

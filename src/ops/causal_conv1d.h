@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "src/ops/check.h"
+#include "src/ops/wanted.h"
 
 namespace vlmamba::ops {
 

@@ -29,10 +29,12 @@ class RmsNorm : public torch::autograd::Function<RmsNorm> {
 
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
     const auto s = context->get_saved_variables();
-    static const auto op = find_op<std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&, double)>(
-        "vlmamba::rms_norm_backward");
-    auto [dx, dweight] = op.call(grads[0], s[0], s[1], context->saved_data["eps"].toDouble());
-    return {dx, dweight, Tensor()};
+    static const auto op =
+        find_op<std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&, double, Wanted<2>)>(
+            "vlmamba::rms_norm_backward");
+    const auto wanted = wanted_gradients<2>(*context, s);
+    auto [dx, dweight] = op.call(grads[0], s[0], s[1], context->saved_data["eps"].toDouble(), wanted);
+    return {given_if(wanted[0], dx), given_if(wanted[1], dweight), Tensor()};
   }
 };
 
@@ -43,9 +45,10 @@ Tensor norm_meta(const Tensor& x, const Tensor& weight, double /*eps*/) {
   return empty_gradient(x);
 }
 
-std::tuple<Tensor, Tensor> norm_backward_meta(const Tensor& dy, const Tensor& x, const Tensor& weight, double /*eps*/) {
+std::tuple<Tensor, Tensor> norm_backward_meta(const Tensor& dy, const Tensor& x, const Tensor& weight, double /*eps*/,
+                                              Wanted<2> wanted) {
   check_rms_norm_backward(dy, x, weight);
-  return {empty_gradient(x), empty_gradient(weight)};
+  return {empty_gradient(wanted[0], x, x), empty_gradient(wanted[1], weight, x)};
 }
 
 class AddRmsNorm : public torch::autograd::Function<AddRmsNorm> {
@@ -68,9 +71,13 @@ class AddRmsNorm : public torch::autograd::Function<AddRmsNorm> {
     auto& data = context->saved_data;
     static const auto op =
         find_op<std::tuple<Tensor, Tensor>(const OptionalTensor&, const OptionalTensor&, const Tensor&, const Tensor&,
-                                           double)>("vlmamba::add_rms_norm_backward");
-    auto [dsum, dweight] = op.call(if_defined(grads[0]), if_defined(grads[1]), s[0], s[1], data["eps"].toDouble());
-    return {dsum.to(data["x_type"].toScalarType()), dsum.to(data["residual_type"].toScalarType()), dweight, Tensor()};
+                                           double, Wanted<2>)>("vlmamba::add_rms_norm_backward");
+    const bool x = context->needs_input_grad(0), residual = context->needs_input_grad(1),
+               weight = context->needs_input_grad(2);
+    auto [dsum, dweight] = op.call(if_defined(grads[0]), if_defined(grads[1]), s[0], s[1], data["eps"].toDouble(),
+                                   {x || residual, weight});
+    return {x ? dsum.to(data["x_type"].toScalarType()) : Tensor(),
+            residual ? dsum.to(data["residual_type"].toScalarType()) : Tensor(), given_if(weight, dweight), Tensor()};
   }
 };
 
@@ -87,9 +94,16 @@ std::tuple<Tensor, Tensor> add_norm_meta(const Tensor& x, const Tensor& residual
 }
 
 std::tuple<Tensor, Tensor> add_norm_backward_meta(const OptionalTensor& dy, const OptionalTensor& dresidual_out,
-                                                  const Tensor& residual_out, const Tensor& weight, double /*eps*/) {
+                                                  const Tensor& residual_out, const Tensor& weight, double /*eps*/,
+                                                  Wanted<2> wanted) {
   check_add_rms_norm_backward(dy, dresidual_out, residual_out, weight);
-  return {empty_gradient(residual_out), empty_gradient(weight)};
+  return {empty_gradient(wanted[0], residual_out, residual_out), empty_gradient(wanted[1], weight, residual_out)};
+}
+
+void check_narrower(const char* op, const char* name, const Tensor& tensor, const Tensor& sum) {
+  check_floating(op, name, tensor);
+  if (sum.scalar_type() == at::kDouble || tensor.scalar_type() == at::kDouble) check_like(op, name, tensor, sum);
+  check_type(op, name, tensor, tensor.scalar_type(), sum);
 }
 
 void check_input(const char* op, const Tensor& x, const Tensor& weight) {
@@ -117,21 +131,17 @@ void check_add_rms_norm(const Tensor& x, const Tensor& residual, const Tensor& w
   check_like(op, "residual", residual, x, /*or_float=*/true);
 }
 
-// dy and the weight may be narrower than the sum, which is Float or Double.
+// dy and the weight may be narrower than the sum, which is Float or Double; none is Double alone.
 void check_add_rms_norm_backward(const OptionalTensor& dy, const OptionalTensor& dresidual_out,
                                  const Tensor& residual_out, const Tensor& weight) {
   constexpr const char* op = "add_rms_norm_backward";
   check_type(op, "residual_out", residual_out, math_type(residual_out), residual_out);
   TORCH_CHECK(residual_out.dim() >= 1, "[", op, "] residual_out: expected [..., D], got a scalar");
   check_shape(op, "weight", weight, {residual_out.sym_size(-1)});
-  check_floating(op, "weight", weight);
-  check_type(op, "weight", weight, weight.scalar_type(), residual_out);
+  check_narrower(op, "weight", weight, residual_out);
   if (dy) {
     check_shape(op, "dy", *dy, residual_out.sym_sizes());
-    check_floating(op, "dy", *dy);
-    if (residual_out.scalar_type() == at::kDouble || dy->scalar_type() == at::kDouble)
-      check_like(op, "dy", *dy, residual_out);
-    check_type(op, "dy", *dy, dy->scalar_type(), residual_out);
+    check_narrower(op, "dy", *dy, residual_out);
   }
   if (dresidual_out) {
     check_shape(op, "dresidual_out", *dresidual_out, residual_out.sym_sizes());
@@ -151,10 +161,13 @@ std::tuple<Tensor, Tensor> add_rms_norm(const Tensor& x, const Tensor& residual,
 
 TORCH_LIBRARY_FRAGMENT(vlmamba, m) {
   m.def("rms_norm(Tensor x, Tensor weight, float eps=1e-5) -> Tensor");
-  m.def("rms_norm_backward(Tensor dy, Tensor x, Tensor weight, float eps) -> (Tensor dx, Tensor dweight)");
+  m.def(
+      "rms_norm_backward(Tensor dy, Tensor x, Tensor weight, float eps, bool[2] wanted) -> (Tensor dx, Tensor "
+      "dweight)");
   m.def("add_rms_norm(Tensor x, Tensor residual, Tensor weight, float eps=1e-5) -> (Tensor y, Tensor residual_out)");
   m.def(
-      "add_rms_norm_backward(Tensor? dy, Tensor? dresidual_out, Tensor residual_out, Tensor weight, float eps) "
+      "add_rms_norm_backward(Tensor? dy, Tensor? dresidual_out, Tensor residual_out, Tensor weight, float eps, bool[2] "
+      "wanted) "
       "-> (Tensor dsum, Tensor dweight)");
 }
 

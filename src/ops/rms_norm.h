@@ -1,6 +1,7 @@
 #pragma once
 
 #include "src/ops/check.h"
+#include "src/ops/wanted.h"
 
 namespace vlmamba::ops {
 

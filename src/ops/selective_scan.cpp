@@ -24,7 +24,7 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Variable;
 using torch::autograd::variable_list;
 
-// The gradients in the order of the forward's arguments; empty where the argument was not given.
+// The gradients in the order of the forward's arguments; empty where the argument was not given or not wanted.
 using ScanGradientTuple = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 using Scan2dGradientTuple = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
@@ -47,24 +47,24 @@ class SelectiveScan : public torch::autograd::Function<SelectiveScan> {
     if (!grads[0].defined() && !grads[1].defined()) return variable_list(11);
     const auto s = context->get_saved_variables();
     const Tensor dy = grads[0].defined() ? grads[0] : at::zeros_like(s[0]);
-    static const auto op =
-        find_op<ScanGradientTuple(const Tensor&, const OptionalTensor&, const Tensor&, const Tensor&, const Tensor&,
-                                  const Tensor&, const Tensor&, const OptionalTensor&, const OptionalTensor&,
-                                  const OptionalTensor&, bool, const OptionalTensor&, const OptionalTensor&)>(
-            "vlmamba::selective_scan_backward");
-    auto [du, ddelta, dA, dB, dC, dD, dz, dbias, dinitial] =
-        op.call(dy, if_defined(grads[1]), s[0], s[1], s[2], s[3], s[4], if_defined(s[5]), if_defined(s[6]),
-                if_defined(s[7]), context->saved_data["delta_softplus"].toBool(), if_defined(s[8]), if_defined(s[9]));
-    return {du,
-            ddelta,
-            dA,
-            dB,
-            dC,
-            given(dD, s[5]),
-            given(dz, s[6]),
-            given(dbias, s[7]),
+    static const auto op = find_op<ScanGradientTuple(
+        const Tensor&, const OptionalTensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+        const OptionalTensor&, const OptionalTensor&, const OptionalTensor&, bool, const OptionalTensor&,
+        const OptionalTensor&, Wanted<9>)>("vlmamba::selective_scan_backward");
+    const auto wanted = wanted_gradients<9>(*context, s);
+    auto [du, ddelta, dA, dB, dC, dD, dz, dbias, dinitial] = op.call(
+        dy, if_defined(grads[1]), s[0], s[1], s[2], s[3], s[4], if_defined(s[5]), if_defined(s[6]), if_defined(s[7]),
+        context->saved_data["delta_softplus"].toBool(), if_defined(s[8]), if_defined(s[9]), wanted);
+    return {given_if(wanted[0], du),
+            given_if(wanted[1], ddelta),
+            given_if(wanted[2], dA),
+            given_if(wanted[3], dB),
+            given_if(wanted[4], dC),
+            given_if(wanted[5], dD),
+            given_if(wanted[6], dz),
+            given_if(wanted[7], dbias),
             Tensor(),
-            given(dinitial, s[8]),
+            given_if(wanted[8], dinitial),
             Tensor()};
   }
 };
@@ -91,17 +91,17 @@ ScanGradientTuple scan_backward_meta(const Tensor& dy, const OptionalTensor& dfi
                                      const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C,
                                      const OptionalTensor& D, const OptionalTensor& z, const OptionalTensor& delta_bias,
                                      bool /*delta_softplus*/, const OptionalTensor& initial_state,
-                                     const OptionalTensor& seq_idx) {
+                                     const OptionalTensor& seq_idx, Wanted<9> wanted) {
   check_selective_scan_backward(dy, dfinal_state, u, delta, A, B, C, D, z, delta_bias, initial_state, seq_idx);
-  return {empty_gradient(u),
-          empty_gradient(delta),
-          empty_gradient(A),
-          empty_gradient(B),
-          empty_gradient(C),
-          empty_gradient(D, u),
-          empty_gradient(z, u),
-          empty_gradient(delta_bias, u),
-          empty_gradient(initial_state, u)};
+  return {empty_gradient(wanted[0], u, u),
+          empty_gradient(wanted[1], delta, u),
+          empty_gradient(wanted[2], A, u),
+          empty_gradient(wanted[3], B, u),
+          empty_gradient(wanted[4], C, u),
+          empty_gradient(wanted[5], D, u),
+          empty_gradient(wanted[6], z, u),
+          empty_gradient(wanted[7], delta_bias, u),
+          empty_gradient(wanted[8], initial_state, u)};
 }
 
 auto scan_2d_op() {
@@ -133,11 +133,24 @@ class SelectiveScan2d : public torch::autograd::Function<SelectiveScan2d> {
     static const auto op =
         find_op<Scan2dGradientTuple(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
                                     const Tensor&, const OptionalTensor&, const OptionalTensor&, bool, c10::string_view,
-                                    c10::SymInt, c10::SymInt, bool)>("vlmamba::selective_scan_2d_backward");
-    auto [du, ddelta, dA, dB, dC, dD, dbias] = op.call(
-        grads[0], s[0], s[1], s[2], s[3], s[4], if_defined(s[5]), if_defined(s[6]), data["delta_softplus"].toBool(),
-        data["scan"].toStringView(), data["height"].toSymInt(), data["width"].toSymInt(), data["merge"].toBool());
-    return {du, ddelta, dA, dB, dC, given(dD, s[5]), given(dbias, s[6]), {}, {}, {}, {}, {}};
+                                    c10::SymInt, c10::SymInt, bool, Wanted<7>)>("vlmamba::selective_scan_2d_backward");
+    const auto wanted = wanted_gradients<7>(*context, s);
+    auto [du, ddelta, dA, dB, dC, dD, dbias] =
+        op.call(grads[0], s[0], s[1], s[2], s[3], s[4], if_defined(s[5]), if_defined(s[6]),
+                data["delta_softplus"].toBool(), data["scan"].toStringView(), data["height"].toSymInt(),
+                data["width"].toSymInt(), data["merge"].toBool(), wanted);
+    return {given_if(wanted[0], du),
+            given_if(wanted[1], ddelta),
+            given_if(wanted[2], dA),
+            given_if(wanted[3], dB),
+            given_if(wanted[4], dC),
+            given_if(wanted[5], dD),
+            given_if(wanted[6], dbias),
+            {},
+            {},
+            {},
+            {},
+            {}};
   }
 };
 
@@ -159,10 +172,12 @@ Tensor scan_2d_meta(const Tensor& u, const Tensor& delta, const Tensor& A, const
 Scan2dGradientTuple scan_2d_backward_meta(const Tensor& dy, const Tensor& u, const Tensor& delta, const Tensor& A,
                                           const Tensor& B, const Tensor& C, const OptionalTensor& D,
                                           const OptionalTensor& delta_bias, bool /*delta_softplus*/,
-                                          c10::string_view scan, c10::SymInt height, c10::SymInt width, bool merge) {
+                                          c10::string_view scan, c10::SymInt height, c10::SymInt width, bool merge,
+                                          Wanted<7> wanted) {
   check_selective_scan_2d_backward(dy, u, delta, A, B, C, D, delta_bias, scan, height, width, merge);
-  return {empty_gradient(u),    empty_gradient(delta),        empty_gradient(A), empty_gradient(B), empty_gradient(C),
-          empty_gradient(D, u), empty_gradient(delta_bias, u)};
+  return {empty_gradient(wanted[0], u, u),         empty_gradient(wanted[1], delta, u), empty_gradient(wanted[2], A, u),
+          empty_gradient(wanted[3], B, u),         empty_gradient(wanted[4], C, u),     empty_gradient(wanted[5], D, u),
+          empty_gradient(wanted[6], delta_bias, u)};
 }
 
 void check_1d(const char* op, const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C,
@@ -279,15 +294,15 @@ TORCH_LIBRARY_FRAGMENT(vlmamba, m) {
       "-> (Tensor y, Tensor final_state)");
   m.def(
       "selective_scan_backward(Tensor dy, Tensor? dfinal_state, Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, "
-      "Tensor? D, Tensor? z, Tensor? delta_bias, bool delta_softplus, Tensor? initial_state, Tensor? seq_idx) "
-      "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+      "Tensor? D, Tensor? z, Tensor? delta_bias, bool delta_softplus, Tensor? initial_state, Tensor? seq_idx, "
+      "bool[9] wanted) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "selective_scan_2d(Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D=None, Tensor? "
       "delta_bias=None, "
       "bool delta_softplus=False, *, str scan, SymInt height, SymInt width, bool merge=True) -> Tensor");
   m.def(
       "selective_scan_2d_backward(Tensor dy, Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D, "
-      "Tensor? delta_bias, bool delta_softplus, str scan, SymInt height, SymInt width, bool merge) "
+      "Tensor? delta_bias, bool delta_softplus, str scan, SymInt height, SymInt width, bool merge, bool[7] wanted) "
       "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
 }
 

@@ -16,11 +16,12 @@ using Forward = std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, const O
                                            const Optional&, c10::string_view);
 using Backward = std::tuple<Tensor, Tensor, Tensor, Tensor>(const Tensor&, const Optional&, const Tensor&,
                                                             const Tensor&, const Optional&, const Optional&,
-                                                            const Optional&, c10::string_view);
+                                                            const Optional&, c10::string_view, std::array<bool, 4>);
 using Forward2d = Tensor(const Tensor&, const Tensor&, const Optional&, c10::string_view, c10::SymInt, c10::SymInt,
                          c10::string_view);
 using Backward2d = std::tuple<Tensor, Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&, const Optional&,
-                                                      c10::string_view, c10::SymInt, c10::SymInt, c10::string_view);
+                                                      c10::string_view, c10::SymInt, c10::SymInt, c10::string_view,
+                                                      std::array<bool, 3>);
 
 constexpr at::ScalarType kTypes[] = {at::kFloat, at::kBFloat16, at::kHalf, at::kDouble};
 
@@ -55,11 +56,15 @@ struct Inputs {
     if (c.initial) initial = random(dfinal.sizes());
     if (c.runs) seq = random_runs(c.batch, c.length);
   }
+  std::vector<Tensor> gradients(const std::array<bool, 4>& wanted) const {
+    const auto [dx, dweight, dbias, dinitial] = run_kernel<Backward>(
+        "vlmamba::causal_conv1d_backward", dy, Optional(dfinal), x, weight, bias, initial, seq, activation, wanted);
+    return {dx, dweight, dbias, dinitial};
+  }
   std::vector<Tensor> on_device() const {
     const auto [y, last] = run_kernel<Forward>("vlmamba::causal_conv1d", x, weight, bias, initial, seq, activation);
-    const auto [dx, dweight, dbias, dinitial] = run_kernel<Backward>(
-        "vlmamba::causal_conv1d_backward", dy, Optional(dfinal), x, weight, bias, initial, seq, activation);
-    return {y, last, dx, dweight, dbias, dinitial};
+    const auto g = gradients({true, true, true, true});
+    return {y, last, g[0], g[1], g[2], g[3]};
   }
 };
 
@@ -114,6 +119,13 @@ TEST_F(ConvKernel, EqualsTheReferenceHoweverTheDeviceSplitsTheWork) {
     set_multiprocessors(multiprocessors);
     expect_equal_to_reference({2, 300, 4, 4, at::kFloat, true});
     expect_equal_to_reference({40, 20, 260, 2, at::kFloat, false});
+  }
+}
+
+TEST_F(ConvKernel, ComputesTheGradientsThatAreWanted) {
+  for (const int64_t taps : {3, 4}) {
+    const Inputs in(Case{2, 19, 12, taps});
+    expect_only_wanted<4>([&](const auto& wanted) { return in.gradients(wanted); });
   }
 }
 
@@ -196,8 +208,8 @@ void expect_2d_equal_to_reference(const char* scan, Map map, int64_t channels, i
   const c10::SymInt height(map.height), width(map.width);
   const auto run = [&]() -> std::vector<Tensor> {
     const Tensor y = run_kernel<Forward2d>("vlmamba::causal_conv1d_2d", x, weight, bias, scan, height, width, "silu");
-    const auto [dx, dweight, dbias] =
-        run_kernel<Backward2d>("vlmamba::causal_conv1d_2d_backward", dy, x, weight, bias, scan, height, width, "silu");
+    const auto [dx, dweight, dbias] = run_kernel<Backward2d>("vlmamba::causal_conv1d_2d_backward", dy, x, weight, bias,
+                                                             scan, height, width, "silu", std::array{true, true, true});
     return {y, dx, dweight, dbias};
   };
   const auto actual = same_in_every_order(run);

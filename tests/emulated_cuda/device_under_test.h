@@ -6,6 +6,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <optional>
 #include <tuple>
@@ -37,6 +38,10 @@ requires std::is_arithmetic_v<T> T to_device(T value) { return value; }
 /// A tensor that the op writes: it is on the device already.
 inline std::reference_wrapper<at::Tensor> to_device(std::reference_wrapper<at::Tensor> tensor) { return tensor; }
 inline c10::string_view to_device(const char* text) { return text; }
+template <size_t kCount>
+std::array<bool, kCount> to_device(const std::array<bool, kCount>& wanted) {
+  return wanted;
+}
 inline c10::SymInt to_device(const c10::SymInt& size) { return size; }
 
 inline at::Tensor to_host(const at::Tensor& tensor) { return tensor.cpu(); }
@@ -113,6 +118,22 @@ inline at::Tensor random_runs(int64_t rows, int64_t length) {
     }
   }
   return ids;
+}
+
+/// Every gradient left out alone, and all at once: what is not wanted comes back empty, the others keep their bits.
+/// `backward` gives the gradients that a mask asks for.
+template <size_t kCount, class Backward>
+void expect_only_wanted(const Backward& backward) {
+  std::array<bool, kCount> all;
+  all.fill(true);
+  const std::vector<at::Tensor> complete = backward(all);
+  for (size_t left_out = 0; left_out <= kCount; ++left_out) {
+    std::array<bool, kCount> wanted = all;
+    left_out < kCount ? void(wanted[left_out] = false) : wanted.fill(false);
+    const std::vector<at::Tensor> some = backward(wanted);
+    for (size_t i = 0; i < kCount; ++i)
+      EXPECT_TRUE(wanted[i] ? at::equal(some[i], complete[i]) : some[i].numel() == 0) << i << " without " << left_out;
+  }
 }
 
 /// What autograd gives the leaves; zeros where an output does not depend on them.

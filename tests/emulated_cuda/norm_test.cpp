@@ -11,12 +11,14 @@ namespace {
 using at::Tensor;
 using Optional = std::optional<Tensor>;
 using Norm = Tensor(const Tensor&, const Tensor&, double);
-using NormBackward = std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&, double);
+using Wanted = std::array<bool, 2>;
+using NormBackward = std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&, double, Wanted);
 using AddNorm = std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&, double);
 using AddNormBackward = std::tuple<Tensor, Tensor>(const Optional&, const Optional&, const Tensor&, const Tensor&,
-                                                   double);
+                                                   double, Wanted);
 
 constexpr double kEps = 1e-5;
+constexpr Wanted kAll{true, true};
 constexpr at::ScalarType kTypes[] = {at::kFloat, at::kBFloat16, at::kHalf, at::kDouble};
 
 at::ScalarType wide(at::ScalarType type) { return type == at::kDouble ? at::kDouble : at::kFloat; }
@@ -32,7 +34,7 @@ void expect_norm_equals_reference(at::IntArrayRef sizes, at::ScalarType type, at
   SCOPED_TRACE(name(sizes, type));
   const Tensor x = random(sizes, type), weight = random({sizes.back()}, weight_type), dy = random(sizes, type);
   const auto actual = same_in_every_order([&]() -> std::vector<Tensor> {
-    const auto [dx, dweight] = run_kernel<NormBackward>("vlmamba::rms_norm_backward", dy, x, weight, kEps);
+    const auto [dx, dweight] = run_kernel<NormBackward>("vlmamba::rms_norm_backward", dy, x, weight, kEps, kAll);
     return {run_kernel<Norm>("vlmamba::rms_norm", x, weight, kEps), dx, dweight};
   });
   const std::vector<Tensor> leaves{leaf(x), leaf(weight)};
@@ -50,8 +52,8 @@ void expect_add_norm_equals_reference(at::IntArrayRef sizes, at::ScalarType type
   const Tensor dy = random(sizes, type), dsum = random(sizes, wide(type));
   const auto actual = same_in_every_order([&]() -> std::vector<Tensor> {
     const auto [y, sum] = run_kernel<AddNorm>("vlmamba::add_rms_norm", x, residual, weight, kEps);
-    const auto [ds, dweight] =
-        run_kernel<AddNormBackward>("vlmamba::add_rms_norm_backward", Optional(dy), Optional(dsum), sum, weight, kEps);
+    const auto [ds, dweight] = run_kernel<AddNormBackward>("vlmamba::add_rms_norm_backward", Optional(dy),
+                                                           Optional(dsum), sum, weight, kEps, kAll);
     return {y, sum, ds, dweight};
   });
   EXPECT_EQ(actual[1].scalar_type(), wide(type));
@@ -103,8 +105,8 @@ TEST_F(NormKernel, TakesAnyStridesAndAlignment) {
   EXPECT_TRUE(at::equal(plain, run_kernel<Norm>("vlmamba::rms_norm", x.t().contiguous().t(), weight, kEps)));
   // Another width of vector adds the squares in another order.
   expect_close(run_kernel<Norm>("vlmamba::rms_norm", shifted, weight, kEps), plain, 1e-6, "y");
-  const auto [dx, dweight] = run_kernel<NormBackward>("vlmamba::rms_norm_backward", dy, x, weight, kEps);
-  const auto [dx1, dweight1] = run_kernel<NormBackward>("vlmamba::rms_norm_backward", dy, shifted, weight, kEps);
+  const auto [dx, dweight] = run_kernel<NormBackward>("vlmamba::rms_norm_backward", dy, x, weight, kEps, kAll);
+  const auto [dx1, dweight1] = run_kernel<NormBackward>("vlmamba::rms_norm_backward", dy, shifted, weight, kEps, kAll);
   expect_close(dx1, dx, 2e-6, "dx");
   expect_close(dweight1, dweight, 2e-6, "dweight");
 }
@@ -112,7 +114,7 @@ TEST_F(NormKernel, TakesAnyStridesAndAlignment) {
 TEST_F(NormKernel, ServesWhateverGradientsAreThere) {
   const Tensor sum = at::randn({4, 6}), weight = at::randn({6}), dy = at::randn({4, 6}), dsum = at::randn({4, 6});
   const auto backward = [&](const Optional& of_y, const Optional& of_sum) {
-    return run_kernel<AddNormBackward>("vlmamba::add_rms_norm_backward", of_y, of_sum, sum, weight, kEps);
+    return run_kernel<AddNormBackward>("vlmamba::add_rms_norm_backward", of_y, of_sum, sum, weight, kEps, kAll);
   };
   const auto [both, weight_both] = backward(dy, dsum);
   const auto [alone, weight_alone] = backward(dy, {});
@@ -123,6 +125,14 @@ TEST_F(NormKernel, ServesWhateverGradientsAreThere) {
   EXPECT_TRUE(at::equal(weight_passed, at::zeros({6})));
   expect_close(alone + dsum, both, 1e-6, "dsum");
   EXPECT_TRUE(at::equal(std::get<0>(backward({}, {})), at::zeros({4, 6})));
+}
+
+TEST_F(NormKernel, ComputesTheGradientsThatAreWanted) {
+  const Tensor x = at::randn({7, 40}), weight = at::randn({40}), dy = at::randn({7, 40});
+  expect_only_wanted<2>([&](const Wanted& wanted) -> std::vector<Tensor> {
+    const auto [dx, dweight] = run_kernel<NormBackward>("vlmamba::rms_norm_backward", dy, x, weight, kEps, wanted);
+    return {dx, dweight};
+  });
 }
 
 TEST_F(NormKernel, NotANumberStaysInItsRow) {

@@ -86,42 +86,63 @@ ScanArguments in_fp64(const ScanArguments& x) {
           wide(x.D), wide(x.z),  wide(x.bias),   wide(x.initial), x.seq_idx};
 }
 
-std::vector<Tensor> run_scan(const ScanArguments& x) {
+ScanArguments on_device(const ScanArguments& x) {
+  return {x.shape,        to_device(x.u), to_device(x.delta), to_device(x.A),       to_device(x.B),      to_device(x.C),
+          to_device(x.D), to_device(x.z), to_device(x.bias),  to_device(x.initial), to_device(x.seq_idx)};
+}
+
+std::vector<Tensor> call_scan(const ScanArguments& x) {
   if (x.shape.scan.empty()) {
     using Signature = std::tuple<Tensor, Tensor>(
         const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const OptionalTensor&,
         const OptionalTensor&, const OptionalTensor&, bool, const OptionalTensor&, const OptionalTensor&);
-    const auto [y, last] = run_kernel<Signature>("vlmamba::selective_scan", x.u, x.delta, x.A, x.B, x.C, x.D, x.z,
-                                                 x.bias, x.shape.softplus, x.initial, x.seq_idx);
+    const auto [y, last] = call_kernel<Signature>("vlmamba::selective_scan", x.u, x.delta, x.A, x.B, x.C, x.D, x.z,
+                                                  x.bias, x.shape.softplus, x.initial, x.seq_idx);
     return {y, last};
   }
   using Signature =
       Tensor(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const OptionalTensor&,
              const OptionalTensor&, bool, c10::string_view, c10::SymInt, c10::SymInt, bool);
-  return {run_kernel<Signature>("vlmamba::selective_scan_2d", x.u, x.delta, x.A, x.B, x.C, x.D, x.bias,
-                                x.shape.softplus, x.shape.scan.c_str(), c10::SymInt(x.shape.height),
-                                c10::SymInt(x.shape.width), x.shape.merge)};
+  return {call_kernel<Signature>("vlmamba::selective_scan_2d", x.u, x.delta, x.A, x.B, x.C, x.D, x.bias,
+                                 x.shape.softplus, x.shape.scan.c_str(), c10::SymInt(x.shape.height),
+                                 c10::SymInt(x.shape.width), x.shape.merge)};
 }
 
-std::vector<Tensor> run_scan_backward(const ScanArguments& x, const Tensor& dy, const OptionalTensor& dfinal) {
+std::vector<Tensor> call_scan_backward(const ScanArguments& x, const Tensor& dy, const OptionalTensor& dfinal,
+                                       const WantedScanGradients& wanted) {
   const auto given = [](const Tensor& gradient, const OptionalTensor& input) { return input ? gradient : Tensor(); };
   if (x.shape.scan.empty()) {
     using Signature = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>(
         const Tensor&, const OptionalTensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
         const OptionalTensor&, const OptionalTensor&, const OptionalTensor&, bool, const OptionalTensor&,
-        const OptionalTensor&);
+        const OptionalTensor&, WantedScanGradients);
     const auto [du, ddelta, dA, dB, dC, dD, dz, dbias, dinitial] =
-        run_kernel<Signature>("vlmamba::selective_scan_backward", dy, dfinal, x.u, x.delta, x.A, x.B, x.C, x.D, x.z,
-                              x.bias, x.shape.softplus, x.initial, x.seq_idx);
+        call_kernel<Signature>("vlmamba::selective_scan_backward", dy, dfinal, x.u, x.delta, x.A, x.B, x.C, x.D, x.z,
+                               x.bias, x.shape.softplus, x.initial, x.seq_idx, wanted);
     return {du, ddelta, dA, dB, dC, given(dD, x.D), given(dz, x.z), given(dbias, x.bias), given(dinitial, x.initial)};
   }
   using Signature = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>(
       const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const OptionalTensor&,
-      const OptionalTensor&, bool, c10::string_view, c10::SymInt, c10::SymInt, bool);
-  const auto [du, ddelta, dA, dB, dC, dD, dbias] = run_kernel<Signature>(
+      const OptionalTensor&, bool, c10::string_view, c10::SymInt, c10::SymInt, bool, std::array<bool, 7>);
+  const auto& w = wanted;
+  const auto [du, ddelta, dA, dB, dC, dD, dbias] = call_kernel<Signature>(
       "vlmamba::selective_scan_2d_backward", dy, x.u, x.delta, x.A, x.B, x.C, x.D, x.bias, x.shape.softplus,
-      x.shape.scan.c_str(), c10::SymInt(x.shape.height), c10::SymInt(x.shape.width), x.shape.merge);
+      x.shape.scan.c_str(), c10::SymInt(x.shape.height), c10::SymInt(x.shape.width), x.shape.merge,
+      std::array{w[0], w[1], w[2], w[3], w[4], w[5], w[7]});
   return {du, ddelta, dA, dB, dC, given(dD, x.D), Tensor(), given(dbias, x.bias), Tensor()};
+}
+
+std::vector<Tensor> on_host(std::vector<Tensor> tensors) {
+  for (Tensor& tensor : tensors)
+    if (tensor.defined()) tensor = to_host(tensor);
+  return tensors;
+}
+
+std::vector<Tensor> run_scan(const ScanArguments& x) { return on_host(call_scan(x)); }
+
+std::vector<Tensor> run_scan_backward(const ScanArguments& x, const Tensor& dy, const OptionalTensor& dfinal,
+                                      const WantedScanGradients& wanted) {
+  return on_host(call_scan_backward(x, dy, dfinal, wanted));
 }
 
 std::vector<Tensor> reference_scan(const ScanArguments& x) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <optional>
 #include <random>
 #include <string>
@@ -38,10 +39,20 @@ ScanArguments random_arguments(const ScanShape& shape);
 /// The same numbers in fp64.
 ScanArguments in_fp64(const ScanArguments& x);
 
-/// y and, for the 1-D scan, the final state.
+/// The same numbers on the device.
+ScanArguments on_device(const ScanArguments& x);
+
+/// y and, for the 1-D scan, the final state; brought to the host, or left on the device.
 std::vector<at::Tensor> run_scan(const ScanArguments& x);
+std::vector<at::Tensor> call_scan(const ScanArguments& x);
+/// Which gradients, in the order of kScanGradientNames.
+using WantedScanGradients = std::array<bool, 9>;
+constexpr WantedScanGradients kAllScanGradients{true, true, true, true, true, true, true, true, true};
 /// Gradients of u, delta, A, B, C, D, z, bias and initial state; undefined where there is no such input.
-std::vector<at::Tensor> run_scan_backward(const ScanArguments& x, const at::Tensor& dy, const OptionalTensor& dfinal);
+std::vector<at::Tensor> run_scan_backward(const ScanArguments& x, const at::Tensor& dy, const OptionalTensor& dfinal,
+                                          const WantedScanGradients& wanted = kAllScanGradients);
+std::vector<at::Tensor> call_scan_backward(const ScanArguments& x, const at::Tensor& dy, const OptionalTensor& dfinal,
+                                           const WantedScanGradients& wanted = kAllScanGradients);
 
 /// The same from the plain-ATen reference.
 std::vector<at::Tensor> reference_scan(const ScanArguments& x);

@@ -6,6 +6,7 @@ namespace vlmamba::ops {
 namespace {
 
 using at::Tensor;
+using test::calls_of_backward_ops;
 using test::calls_of_every_op;
 using test::error_of;
 using test::OpCall;
@@ -46,8 +47,14 @@ void expect_refused(const OpCall& call) {
     }
 }
 
+std::vector<OpCall> calls_of_all() {
+  auto all = calls_of_every_op();
+  for (const OpCall& backward : calls_of_backward_ops()) all.push_back(backward);
+  return all;
+}
+
 TEST(Arguments, EveryDefectOfEveryArgumentIsRefusedWithTheOpsName) {
-  for (const OpCall& call : calls_of_every_op()) {
+  for (const OpCall& call : calls_of_all()) {
     EXPECT_EQ(error_of([&] { call.call(call.tensors); }), "") << call.op;
     expect_refused(call);
     const c10::InferenceMode inference;  // no Autograd kernel stands guard
@@ -56,7 +63,7 @@ TEST(Arguments, EveryDefectOfEveryArgumentIsRefusedWithTheOpsName) {
 }
 
 TEST(Arguments, TheMetaDeviceRefusesTheSameAndGivesTheSameShapes) {
-  for (OpCall call : calls_of_every_op()) {
+  for (OpCall call : calls_of_all()) {
     const Tensors real = call.call(call.tensors);
     for (Tensor& tensor : call.tensors) tensor = tensor.to(at::kMeta);
     const Tensors meta = call.call(call.tensors);
@@ -119,6 +126,12 @@ TEST(Arguments, WordsAndMapsAreCheckedToo) {
             "[cross_scan] scan: expected forward, bidirectional or cross, got snake");
   EXPECT_EQ(error_of([&] { cross_scan(x, "cross", -2, -3); }),
             "[cross_scan] height, width: expected a product of 6, got -2 x -3");
+  constexpr int64_t kLarge = int64_t{1} << 32;  // whose square is 0 in 64 bits
+  EXPECT_EQ(error_of([&] {
+              cross_scan(at::zeros({2, 0, 4}), "cross", kLarge, kLarge);
+            }),
+            "[cross_scan] height, width: expected a product of 0, got 4294967296 x 4294967296");
+  EXPECT_EQ(error_of([&] { cross_scan(at::zeros({2, 0, 4}), "cross", 0, 5); }), "");
   EXPECT_EQ(error_of([&] { causal_conv1d(x, weight, {}, {}, {}, "gelu"); }),
             "[causal_conv1d] activation: expected none or silu, got gelu");
   EXPECT_EQ(error_of([&] {

@@ -121,6 +121,11 @@ TEST(Gradients, ExpandedGradientsAreTakenAsTheyAre) {
   }
 }
 
+TEST(Gradients, ThoseThatNobodyWantsAreNotComputed) {
+  for (const OpCall& call : test::calls_of_backward_ops(/*wanted=*/false))
+    for (const Tensor& gradient : call.call(call.tensors)) EXPECT_EQ(gradient.numel(), 0) << call.op;
+}
+
 TEST(Outputs, NoneAliasesAnInput) {
   for (const OpCall& call : test::calls_of_every_op())
     for (const Tensor& output : call.call(call.tensors))

@@ -1,8 +1,10 @@
 #include "tests/ops/oracle_grid/case.h"
 
+#include <ATen/Parallel.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
+#include <limits>
 
 namespace vlmamba::oracle {
 
@@ -172,6 +174,44 @@ void Case::expect_same(const std::string& name, const at::Tensor& a, const at::T
   const at::Tensor x = kept(a), y = kept(b);
   if (!x.eq(y).logical_or(x.isnan().logical_and(y.isnan())).all().item<bool>())
     fail(name + ": differs from the first run");
+}
+
+void Case::expect_repeatable(const Computation& computation, const Tensors& first) {
+  const int before = at::get_num_threads();
+  const auto threads = static_cast<int>(integer(1, 5));
+  at::set_num_threads(threads == before ? threads + 1 : threads);
+  std::vector<OptionalTensor> inputs;
+  for (const auto& input : computation.inputs) inputs.push_back(input.tensor);
+  const Tensors again = computation.run(inputs);
+  at::set_num_threads(before);
+  for (size_t i = 0; i < first.size(); ++i)
+    if (first[i].defined()) expect_same(std::string(computation.results[i].name) + " again", again[i], first[i]);
+  if (chance(0.25)) expect_apart(computation, /*channels=*/false);
+  if (chance(0.25)) expect_apart(computation, /*channels=*/true);
+}
+
+void Case::expect_apart(const Computation& computation, bool channels) {
+  const int64_t dim = channels ? -1 : 0, size = computation.inputs[0].tensor->size(dim);
+  if (size < 2) return;
+  const int64_t bad = integer(0, size - 1);
+  std::vector<OptionalTensor> inputs;
+  for (const auto& input : computation.inputs) {
+    inputs.push_back(input.tensor);
+    if (inputs.back()) inputs.back() = inputs.back()->detach().clone(at::MemoryFormat::Contiguous);
+  }
+  const Tensors clean = computation.run(inputs);
+  for (size_t i = 0; i < inputs.size(); ++i)
+    if (inputs[i] && (!channels || computation.inputs[i].channels) && chance(0.7))
+      inputs[i]->select(dim, bad).fill_(std::numeric_limits<double>::quiet_NaN());
+  const Tensors spoilt = computation.run(inputs);
+  for (size_t i = 0; i < clean.size(); ++i) {
+    const auto& result = computation.results[i];
+    if (!(channels ? result.channels : result.rows)) continue;
+    const at::Tensor apart = at::zeros(clean[i].sizes(), at::kBool);
+    apart.select(dim, bad).fill_(true);
+    expect_same(std::string(result.name) + (channels ? " beside a channel" : " beside a row") + " of NaN", spoilt[i],
+                clean[i], apart);
+  }
 }
 
 Differentiated differentiate(Case& c, const std::vector<at::Tensor>& outputs,

@@ -2,7 +2,10 @@
 
 #include <ATen/ATen.h>
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <c10/core/GradMode.h>
 
+#include <array>
+#include <functional>
 #include <map>
 #include <optional>
 #include <random>
@@ -15,6 +18,22 @@
 namespace vlmamba::oracle {
 
 using OptionalTensor = std::optional<at::Tensor>;
+using Tensors = std::vector<at::Tensor>;
+
+/// An op with its gradients, as a function of those inputs that have rows as their first dimension.
+struct Computation {
+  struct Result {
+    const char* name;
+    bool rows, channels;  ///< whether what it has first and last are those, each of its own inputs alone
+  };
+  struct Input {
+    OptionalTensor tensor;
+    bool channels = true;  ///< whether they are its last dimension
+  };
+  std::vector<Result> results;
+  std::vector<Input> inputs;
+  std::function<Tensors(const std::vector<OptionalTensor>&)> run;
+};
 
 /// Where and how large the calls are.
 struct Setting {
@@ -64,6 +83,10 @@ class Case {
   /// The same bits, where `apart` (a mask that broadcasts) is not set.
   void expect_same(const std::string& name, const at::Tensor& a, const at::Tensor& b, const at::Tensor& apart = {});
 
+  /// The same results again on other numbers of threads, where `first` has them; and in half of the cases each row's,
+  /// and each channel's, beside a row or channel that is NaN.
+  void expect_repeatable(const Computation& computation, const Tensors& first);
+
   std::string choices() const { return choices_.str(); }
   const std::vector<std::string>& failures() const { return failures_; }
   const std::map<std::string, double>& used() const { return used_; }
@@ -79,6 +102,8 @@ class Case {
   const Setting& setting;
 
  private:
+  void expect_apart(const Computation& computation, bool channels);
+
   std::mt19937_64 random_;
   std::ostringstream choices_;
   std::vector<std::string> failures_;
@@ -107,6 +132,14 @@ struct Differentiated {
 };
 Differentiated differentiate(Case& c, const std::vector<at::Tensor>& outputs,
                              const std::vector<OptionalTensor*>& inputs, const std::vector<bool>& wanted);
+
+/// The mask of a backward op; all where `wanted` is empty.
+template <size_t kCount>
+std::array<bool, kCount> mask_of(const std::vector<bool>& wanted) {
+  std::array<bool, kCount> mask;
+  for (size_t i = 0; i < kCount; ++i) mask[i] = wanted.empty() || wanted[i];
+  return mask;
+}
 
 void selective_scan_case(Case& c);
 void selective_scan_2d_case(Case& c);

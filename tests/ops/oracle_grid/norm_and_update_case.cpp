@@ -7,10 +7,11 @@ namespace {
 
 using at::Tensor;
 using Norm = Tensor(const Tensor&, const Tensor&, double);
-using NormBackward = std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&, double);
+using NormBackward = std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&, double,
+                                                std::array<bool, 2>);
 using AddNorm = std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&, double);
 using AddNormBackward = std::tuple<Tensor, Tensor>(const OptionalTensor&, const OptionalTensor&, const Tensor&,
-                                                   const Tensor&, double);
+                                                   const Tensor&, double, std::array<bool, 2>);
 using StateUpdate = Tensor(Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
                            const OptionalTensor&, const OptionalTensor&, const OptionalTensor&, bool);
 using ConvUpdate = Tensor(const Tensor&, Tensor&, const Tensor&, const OptionalTensor&, c10::string_view);
@@ -38,20 +39,33 @@ void check_norm(Case& c, at::ScalarType type, at::IntArrayRef shape, double eps)
   const double scale = c.pick<double>("scale", {1, 1e-4, 100});
   OptionalTensor x = c.normal(shape, type, scale), weight = c.normal({shape.back()}, c.weight_type(type));
   const auto wanted = want_gradients(c, {&x, &weight});
+  const auto backward = [&](const Tensor& input, const Tensor& dy, const std::vector<bool>& of) -> Tensors {
+    const auto [dx, dweight] =
+        c.call<NormBackward>("vlmamba::rms_norm_backward", dy, input, *weight, eps, mask_of<2>(of));
+    return {dx, dweight};
+  };
   const Tensor y = c.call<Norm>("vlmamba::rms_norm", *x, *weight, eps);
   const auto rows = in_rows<M>(*x), w = numbers<M>(weight);
   compare_rows(c, "y", y, rms_norm(rows, w, eps), type);
   Differentiated d;
   if (c.setting.emulated) {
     d.cotangents = {c.normal(shape, type)};
-    const auto [dx, dweight] = c.call<NormBackward>("vlmamba::rms_norm_backward", d.cotangents[0], *x, *weight, eps);
-    d.gradients = {dx, dweight};
+    d.gradients = backward(*x, d.cotangents[0], wanted);
   } else {
     d = differentiate(c, {y}, {&x, &weight}, wanted);
   }
   const auto expected = rms_norm_backward(rows, w, eps, in_rows<M>(d.cotangents[0]));
   if (wanted[0]) compare_rows(c, "dx", d.gradients[0], expected.x, type);
   if (wanted[1]) c.compare("dweight", d.gradients[1], expected.weight, weight->scalar_type());
+  c.expect_repeatable({{{"y", true, false}, {"dx", true, false}, {"dweight", false, false}},
+                       {{x}, {d.cotangents[0]}},
+                       [&](const std::vector<OptionalTensor>& inputs) {
+                         const c10::NoGradGuard no_grad;
+                         Tensors results = backward(*inputs[0], *inputs[1], {});
+                         results.insert(results.begin(), c.call<Norm>("vlmamba::rms_norm", *inputs[0], *weight, eps));
+                         return results;
+                       }},
+                      {y, wanted[0] ? d.gradients[0] : Tensor(), wanted[1] ? d.gradients[1] : Tensor()});
 }
 
 template <typename M>
@@ -70,7 +84,7 @@ void check_add_norm(Case& c, at::ScalarType type, at::IntArrayRef shape, double 
   if (c.setting.emulated) {
     d.cotangents = {c.normal(shape, type), c.normal(shape, math)};
     const auto [dtotal, dw] = c.call<AddNormBackward>("vlmamba::add_rms_norm_backward", d.cotangents[0],
-                                                      d.cotangents[1], total, *weight, eps);
+                                                      d.cotangents[1], total, *weight, eps, std::array{true, true});
     d.gradients = {dtotal.to(type), dtotal.to(residual->scalar_type()), dw};
   } else {
     d = differentiate(c, {y, total}, {&x, &residual, &weight}, wanted);
@@ -85,6 +99,17 @@ void check_add_norm(Case& c, at::ScalarType type, at::IntArrayRef shape, double 
   if (wanted[0]) compare_rows(c, "dx", d.gradients[0], dsum, type);
   if (wanted[1]) compare_rows(c, "dresidual", d.gradients[1], dsum, residual->scalar_type());
   if (wanted[2] && d.cotangents[0].defined()) c.compare("dweight", d.gradients[2], dweight, weight->scalar_type());
+  c.expect_repeatable(
+      {{{"y", true, false}, {"residual_out", true, false}, {"dsum", true, false}},
+       {{x}, {residual}, {d.cotangents[0].defined() ? d.cotangents[0] : at::zeros_like(y)}},
+       [&](const std::vector<OptionalTensor>& inputs) -> Tensors {
+         const c10::NoGradGuard no_grad;
+         const auto [again, sum] = c.call<AddNorm>("vlmamba::add_rms_norm", *inputs[0], *inputs[1], *weight, eps);
+         const auto [dsum, dw] = c.call<AddNormBackward>("vlmamba::add_rms_norm_backward", inputs[2], OptionalTensor(),
+                                                         sum, *weight, eps, std::array{true, false});
+         return {again, sum, dsum};
+       }},
+      {y, total, {}});
 }
 
 // A step is a scan of length one.
@@ -101,6 +126,17 @@ void check_state_update(Case& c) {
   const auto expected = selective_scan(t.exact<M>());
   c.compare("y", y.unsqueeze(1), expected.y, t.type);
   c.compare("state", state, expected.final_state, t.math);
+  const auto step = [](const OptionalTensor& x) { return x ? OptionalTensor(x->select(1, 0)) : x; };
+  c.expect_repeatable({{{"y", true, true}, {"state", true, false}},
+                       {{step(t.u)}, {step(t.delta)}, {step(t.z)}, {t.initial_state, false}},
+                       [&](const std::vector<OptionalTensor>& inputs) -> Tensors {
+                         Tensor own = inputs[3]->clone();
+                         const Tensor again = c.call<StateUpdate>(
+                             "vlmamba::selective_state_update", own, *inputs[0], *inputs[1], *t.A, t.B->select(1, 0),
+                             t.C->select(1, 0), t.D, inputs[2], t.delta_bias, t.delta_softplus);
+                         return {again, own};
+                       }},
+                      {y, state});
 }
 
 template <typename M>
@@ -109,7 +145,8 @@ void check_conv_update(Case& c, at::ScalarType type) {
   const auto B = c.pick<int64_t>("B", {0, 1, 2, 5});
   const auto activation = c.pick<std::string>("activation", {"none", "silu"});
   const Tensor x = c.normal({B, D}, type), weight = c.normal({D, W}, c.weight_type(type));
-  Tensor state = c.normal({B, W - 1, D}, type).clone();
+  const Tensor given = c.normal({B, W - 1, D}, type);
+  Tensor state = given.clone();
   const auto bias = c.flag("bias") ? OptionalTensor(c.normal({D}, c.weight_type(type))) : OptionalTensor();
   const ConvInputs<M> exact{numbers<M>(x.unsqueeze(1)), numbers<M>(weight), numbers<M>(bias), numbers<M>(state), {},
                             activation == "silu"};
@@ -117,6 +154,15 @@ void check_conv_update(Case& c, at::ScalarType type) {
   const auto expected = causal_conv1d(exact);
   c.compare("y", y.unsqueeze(1), expected.y, type);
   c.compare("state", state, expected.final_state, type);
+  c.expect_repeatable({{{"y", true, true}, {"state", true, true}},
+                       {{x}, {given}},
+                       [&](const std::vector<OptionalTensor>& inputs) -> Tensors {
+                         Tensor own = inputs[1]->clone();
+                         const Tensor again = c.call<ConvUpdate>("vlmamba::causal_conv1d_update", *inputs[0], own,
+                                                                 weight, bias, activation);
+                         return {again, own};
+                       }},
+                      {y, state});
 }
 
 }  // namespace

@@ -1,7 +1,5 @@
 // Random scans over maps, and the explicit scan orders.
 
-#include <ATen/Parallel.h>
-
 #include "tests/ops/oracle_grid/scan_cases.h"
 
 namespace vlmamba::oracle {
@@ -12,7 +10,7 @@ using Forward = Tensor(const Tensor&, const Tensor&, const Tensor&, const Tensor
                        const OptionalTensor&, bool, c10::string_view, c10::SymInt, c10::SymInt, bool);
 using Backward = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>(
     const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const OptionalTensor&,
-    const OptionalTensor&, bool, c10::string_view, c10::SymInt, c10::SymInt, bool);
+    const OptionalTensor&, bool, c10::string_view, c10::SymInt, c10::SymInt, bool, std::array<bool, 7>);
 using Cross = Tensor(const Tensor&, c10::string_view, c10::SymInt, c10::SymInt);
 
 struct DrawnMap {
@@ -29,10 +27,12 @@ DrawnMap draw_map(Case& c) {
   return drawn;
 }
 
-std::vector<Tensor> backward(const Case& c, const ScanTensors& t, const DrawnMap& drawn, bool merge, const Tensor& dy) {
+std::vector<Tensor> backward(const Case& c, const ScanTensors& t, const DrawnMap& drawn, bool merge, const Tensor& dy,
+                             std::vector<bool> wanted = {}) {
+  if (!wanted.empty()) wanted.erase(wanted.begin() + 6);  // no z
   const auto [du, ddelta, dA, dB, dC, dD, dbias] =
       c.call<Backward>("vlmamba::selective_scan_2d_backward", dy, *t.u, *t.delta, *t.A, *t.B, *t.C, t.D, t.delta_bias,
-                       t.delta_softplus, drawn.scan, drawn.map.height, drawn.map.width, merge);
+                       t.delta_softplus, drawn.scan, drawn.map.height, drawn.map.width, merge, mask_of<7>(wanted));
   return {du, ddelta, dA, dB, dC, dD, Tensor(), dbias, Tensor()};
 }
 
@@ -40,30 +40,41 @@ template <typename M>
 void check(Case& c, ScanTensors& t, const DrawnMap& drawn, bool merge) {
   const auto inputs = t.differentiable();
   const auto wanted = want_gradients(c, inputs);
-  const auto forward = [&] {
-    return c.call<Forward>("vlmamba::selective_scan_2d", *t.u, *t.delta, *t.A, *t.B, *t.C, t.D, t.delta_bias,
-                           t.delta_softplus, drawn.scan, drawn.map.height, drawn.map.width, merge);
+  const auto forward = [&](const ScanTensors& own) {
+    return c.call<Forward>("vlmamba::selective_scan_2d", *own.u, *own.delta, *own.A, *own.B, *own.C, own.D,
+                           own.delta_bias, own.delta_softplus, drawn.scan, drawn.map.height, drawn.map.width, merge);
   };
-  const Tensor y = forward();
+  const Tensor y = forward(t);
   const auto exact = t.exact<M>();
   c.compare("y", y, selective_scan_2d(exact, drawn.map, merge), t.type);
   Differentiated d;
   if (c.setting.emulated) {
     d.cotangents = {c.normal(y.sizes(), t.type)};
-    d.gradients = backward(c, t, drawn, merge, d.cotangents[0]);
+    d.gradients = backward(c, t, drawn, merge, d.cotangents[0], wanted);
   } else {
     d = differentiate(c, {y}, inputs, wanted);
   }
   const auto expected = selective_scan_2d_backward(exact, drawn.map, merge, numbers<M>(d.cotangents[0]));
   compare_gradients(c, t, inputs, wanted, d.gradients, expected);
 
-  const int before = at::get_num_threads();
-  at::set_num_threads(before == 1 ? 2 : 1);
-  c.expect_same("y again", forward(), y);
-  const auto gradients = backward(c, t, drawn, merge, d.cotangents[0]);
-  at::set_num_threads(before);
-  for (size_t i = 0; i < gradients.size(); ++i)
-    if (wanted[i]) c.expect_same(std::string(kScanNames[i]) + " again", gradients[i], d.gradients[i]);
+  const Computation all{{{"y", true, true},
+                         {"du", true, true},
+                         {"ddelta", true, true},
+                         {"dA", false, false},
+                         {"dB", true, false},
+                         {"dC", true, false}},
+                        {{t.u}, {t.delta}, {d.cotangents[0]}, {t.B, false}, {t.C, false}},
+                        [&](const std::vector<OptionalTensor>& inputs) -> Tensors {
+                          ScanTensors own = t;
+                          own.u = inputs[0], own.delta = inputs[1], own.B = inputs[3], own.C = inputs[4];
+                          const c10::NoGradGuard no_grad;
+                          const Tensor again = forward(own);
+                          const auto g = backward(c, own, drawn, merge, *inputs[2]);
+                          return {again, g[0], g[1], g[2], g[3], g[4]};
+                        }};
+  Tensors first{y};
+  for (size_t i = 0; i < 5; ++i) first.push_back(wanted[i] ? d.gradients[i] : Tensor());
+  c.expect_repeatable(all, first);
 }
 
 template <typename M>
@@ -77,7 +88,15 @@ void check_cross(Case& c, const DrawnMap& drawn, at::ScalarType type) {
   const Tensor merged = c.call<Cross>("vlmamba::cross_merge", *sequences, drawn.scan, map.height, map.width);
   c.compare("scan", scanned, cross_scan(numbers<M>(x), map), type);
   c.compare("merge", merged, cross_merge(numbers<M>(sequences), map), type);
-  if (c.setting.emulated) return;
+  c.expect_repeatable({{{"scan", true, true}, {"merge", true, true}},
+                       {{x}, {sequences}},
+                       [&](const std::vector<OptionalTensor>& inputs) -> Tensors {
+                         const c10::NoGradGuard no_grad;
+                         return {c.call<Cross>("vlmamba::cross_scan", *inputs[0], drawn.scan, map.height, map.width),
+                                 c.call<Cross>("vlmamba::cross_merge", *inputs[1], drawn.scan, map.height, map.width)};
+                       }},
+                      {scanned, merged});
+  if (c.setting.emulated) return;  // the gradients are each other's forward
   if (wanted[0]) {
     const auto d = differentiate(c, {scanned}, {&x}, {true});
     c.compare("scan dx", d.gradients[0], cross_merge(numbers<M>(d.cotangents[0]), map), type);

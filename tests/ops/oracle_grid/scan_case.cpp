@@ -16,7 +16,7 @@ using Forward = std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, const T
 using Backward = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>(
     const Tensor&, const OptionalTensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
     const OptionalTensor&, const OptionalTensor&, const OptionalTensor&, bool, const OptionalTensor&,
-    const OptionalTensor&);
+    const OptionalTensor&, std::array<bool, 9>);
 
 struct Run {
   std::vector<Tensor> outputs;  // y, final_state
@@ -31,12 +31,12 @@ std::vector<Tensor> forward(const Case& c, const ScanTensors& t) {
 
 // The gradients for given cotangents; undefined ones are none.
 std::vector<Tensor> backward(const Case& c, const ScanTensors& t, const std::vector<Tensor>& outputs,
-                             const std::vector<Tensor>& cotangents) {
+                             const std::vector<Tensor>& cotangents, const std::vector<bool>& wanted = {}) {
   const Tensor dy = cotangents[0].defined() ? cotangents[0] : at::zeros_like(outputs[0]);
   const auto dlast = cotangents[1].defined() ? OptionalTensor(cotangents[1]) : OptionalTensor();
   const auto [du, ddelta, dA, dB, dC, dD, dz, dbias, dinitial] =
       c.call<Backward>("vlmamba::selective_scan_backward", dy, dlast, *t.u, *t.delta, *t.A, *t.B, *t.C, t.D, t.z,
-                       t.delta_bias, t.delta_softplus, t.initial_state, t.seq_idx);
+                       t.delta_bias, t.delta_softplus, t.initial_state, t.seq_idx, mask_of<9>(wanted));
   return {du, ddelta, dA, dB, dC, dD, dz, dbias, dinitial};
 }
 
@@ -47,7 +47,7 @@ Run run(Case& c, ScanTensors& t, const std::vector<bool>& wanted) {
     return result;
   }
   result.differentiated.cotangents = {c.normal(t.u->sizes(), t.type), c.normal(result.outputs[1].sizes(), t.math)};
-  result.differentiated.gradients = backward(c, t, result.outputs, result.differentiated.cotangents);
+  result.differentiated.gradients = backward(c, t, result.outputs, result.differentiated.cotangents, wanted);
   return result;
 }
 
@@ -132,7 +132,8 @@ void check(Case& c, ScanTensors& t) {
   compare_gradients(c, t, inputs, wanted, result.differentiated.gradients, selective_scan_backward(exact, dy, dlast));
 
   const int before = at::get_num_threads();
-  at::set_num_threads(before == 1 ? 2 : 1);
+  const auto threads = static_cast<int>(c.integer(1, 5));
+  at::set_num_threads(threads == before ? threads + 1 : threads);
   const auto again = forward(c, t);
   const auto gradients = backward(c, t, again, cotangents);
   at::set_num_threads(before);
