@@ -10,6 +10,7 @@
 #include <tuple>
 
 #include "kernels/cuda/scan_inputs.h"
+#include "kernels/cuda/state_slices.h"
 
 namespace vlmamba::cuda {
 namespace {
@@ -53,6 +54,14 @@ std::tuple<Tensor, Tensor> selective_scan(const Tensor& u, const Tensor& delta, 
                                           const OptionalTensor& delta_bias, bool delta_softplus,
                                           const OptionalTensor& initial_state, const OptionalTensor& seq_idx) {
   ops::check_selective_scan(u, delta, A, B, C, D, z, delta_bias, initial_state, seq_idx);
+  if (A.size(-1) > kMaxStates) {
+    const auto [y, state] =
+        by_slices<2>(A.size(-1), ops::math_type(u), {OverStates::kSum, OverStates::kJoin}, [&](const StateSlice& s) {
+          return selective_scan(s.wide(u), s.wide(delta), s.of(A), s.of(B), s.of(C), s.once(D), s.wide(z),
+                                s.wide(delta_bias), delta_softplus, s.of(initial_state), seq_idx);
+        });
+    return {y.to(u.scalar_type()), state};
+  }
   const DeviceScope device(u);
   const auto in = inputs_1d("selective_scan", u, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state,
                             seq_idx, device.stream());
@@ -71,6 +80,14 @@ Tensor selective_scan_2d(const Tensor& u, const Tensor& delta, const Tensor& A, 
                          const OptionalTensor& D, const OptionalTensor& delta_bias, bool delta_softplus,
                          c10::string_view scan, int64_t height, int64_t width, bool merge) {
   ops::check_selective_scan_2d(u, delta, A, B, C, D, delta_bias, scan, height, width);
+  if (A.size(-1) > kMaxStates)
+    return by_slices<1>(
+               A.size(-1), ops::math_type(u), {OverStates::kSum},
+               [&](const StateSlice& s) {
+                 return std::tuple(selective_scan_2d(s.wide(u), s.wide(delta), s.of(A), s.of(B), s.of(C), s.once(D),
+                                                     s.wide(delta_bias), delta_softplus, scan, height, width, merge));
+               })[0]
+        .to(u.scalar_type());
   const DeviceScope device(u);
   return forward(
       inputs_2d(u, delta, A, B, C, D, delta_bias, delta_softplus, scan, height, width, merge, device.stream()),

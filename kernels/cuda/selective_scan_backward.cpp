@@ -11,6 +11,7 @@
 #include <tuple>
 
 #include "kernels/cuda/scan_inputs.h"
+#include "kernels/cuda/state_slices.h"
 #include "src/ops/selective_scan.h"
 
 namespace vlmamba::cuda {
@@ -134,12 +135,29 @@ Tensor like(bool wanted, const Tensor& gradient, const OptionalTensor& input, co
   return wanted && input ? gradient.to(input->scalar_type()) : at::empty({0}, u.options());
 }
 
+Tensor as(const OptionalTensor& input, const Tensor& gradient) {
+  return input ? gradient.to(input->scalar_type()) : gradient;
+}
+
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> selective_scan_backward(
     const Tensor& dy, const OptionalTensor& dfinal, const Tensor& u, const Tensor& delta, const Tensor& A,
     const Tensor& B, const Tensor& C, const OptionalTensor& D, const OptionalTensor& z,
     const OptionalTensor& delta_bias, bool delta_softplus, const OptionalTensor& initial_state,
     const OptionalTensor& seq_idx, Wanted<9> wanted) {
   ops::check_selective_scan_backward(dy, dfinal, u, delta, A, B, C, D, z, delta_bias, initial_state, seq_idx);
+  if (A.size(-1) > kMaxStates) {
+    constexpr auto kSum = OverStates::kSum, kJoin = OverStates::kJoin, kFirst = OverStates::kFirst;
+    const auto [du, ddelta, dA, dB, dC, dD, dz, dbias, dinitial] =
+        by_slices<9>(A.size(-1), ops::math_type(u), {kSum, kSum, kJoin, kJoin, kJoin, kFirst, kSum, kSum, kJoin},
+                     [&](const StateSlice& s) {
+                       return selective_scan_backward(s.wide(dy), s.of(dfinal), s.wide(u), s.wide(delta), s.of(A),
+                                                      s.of(B), s.of(C), s.once(D), s.wide(z), s.wide(delta_bias),
+                                                      delta_softplus, s.of(initial_state), seq_idx, wanted);
+                     });
+    const auto type = u.scalar_type();
+    return {du.to(type), ddelta.to(type), dA.to(A.scalar_type()), dB.to(type), dC.to(type),
+            as(D, dD),   dz.to(type),     as(delta_bias, dbias),  dinitial};
+  }
   const DeviceScope device(u);
   const auto in = inputs_1d("selective_scan", u, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state,
                             seq_idx, device.stream());
@@ -160,6 +178,17 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> selective_sca
     const OptionalTensor& D, const OptionalTensor& delta_bias, bool delta_softplus, c10::string_view scan,
     int64_t height, int64_t width, bool merge, Wanted<7> wanted) {
   ops::check_selective_scan_2d_backward(dy, u, delta, A, B, C, D, delta_bias, scan, height, width, merge);
+  if (A.size(-1) > kMaxStates) {
+    constexpr auto kSum = OverStates::kSum, kJoin = OverStates::kJoin, kFirst = OverStates::kFirst;
+    const auto [du, ddelta, dA, dB, dC, dD, dbias] = by_slices<7>(
+        A.size(-1), ops::math_type(u), {kSum, kSum, kJoin, kJoin, kJoin, kFirst, kSum}, [&](const StateSlice& s) {
+          return selective_scan_2d_backward(s.wide(dy), s.wide(u), s.wide(delta), s.of(A), s.of(B), s.of(C), s.once(D),
+                                            s.wide(delta_bias), delta_softplus, scan, height, width, merge, wanted);
+        });
+    const auto type = u.scalar_type();
+    return {du.to(type), ddelta.to(type), dA.to(A.scalar_type()), dB.to(type),
+            dC.to(type), as(D, dD),       as(delta_bias, dbias)};
+  }
   const DeviceScope device(u);
   const auto in =
       inputs_2d(u, delta, A, B, C, D, delta_bias, delta_softplus, scan, height, width, merge, device.stream());

@@ -111,6 +111,16 @@ TEST_F(ScanKernel, EveryTypeAndManyStates) {
     }
 }
 
+TEST_F(ScanKernel, TakesMoreStatesThanABlockHolds) {
+  for (const auto type : kTypes)
+    for (const char* scan : {"", "bidirectional"}) {
+      ScanShape s{.length = 6, .channels = 4, .states = 300, .groups = 2, .scan = scan, .height = 2, .width = 3};
+      s.type = type;
+      s.runs = s.scan.empty();
+      expect_reference(random_arguments(s));
+    }
+}
+
 // Few blocks for many processors: sequences are cut into segments, forward and backward.
 TEST_F(ScanKernel, SegmentsEqualTheReference) {
   at::manual_seed(4);

@@ -53,7 +53,9 @@ ScanSizes draw_sizes(Case& c, int64_t directions, int64_t length) {
   ScanSizes s;
   s.directions = directions;
   s.length = length;
-  s.states = c.pick<int64_t>("N", {1, 2, 3, 5, 7, 8, 15, 16, 16, 16, 17, 32, 33, 64, 128});
+  std::vector<int64_t> states{1, 2, 3, 5, 7, 8, 15, 16, 16, 16, 17, 32, 33, 64, 128};
+  if (length * directions * 300 <= c.setting.budget) states.insert(states.end(), {256, 300});
+  s.states = c.pick("N", states);
   std::vector<int64_t> channels{1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 48, 64, 65, 96, 100, 128, 130, 200};
   const int64_t most = c.setting.budget / std::max<int64_t>(1, length * s.states * directions);
   channels.erase(std::remove_if(channels.begin() + 1, channels.end(), [&](int64_t d) { return d > most; }),
