@@ -30,6 +30,19 @@ def imported(name, folder, *parts):
         return None, f"{name}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
 
 
+def imported_vmamba(folder):
+    """VMamba's cross-scan and scan; it falls back to loops in Python where its extension or Triton is missing."""
+    crossing, why_crossing = imported("csm_triton", folder, "classification", "models")
+    scanning, why_scanning = imported("csms6s", folder, "classification", "models")
+    if why_crossing or why_scanning:
+        return None, why_crossing or why_scanning
+    if not getattr(scanning, "WITH_SELECTIVESCAN_OFLEX", False):
+        return None, "csms6s: its extension selective_scan_cuda_oflex is not built"
+    if not getattr(crossing, "WITH_TRITON", False):
+        return None, "csm_triton: there is no triton"
+    return (crossing, scanning), None
+
+
 class Timer:
     def __init__(self, device, seconds):
         self.cuda, self.seconds = device == "cuda", seconds
@@ -65,6 +78,17 @@ def passes(function, inputs):
             lambda: torch.autograd.grad(output, leaves, cotangent, retain_graph=True, allow_unused=True))
 
 
+def peer_passes(function, inputs):
+    """The same for a peer, which may refuse a shape, or this machine."""
+    try:
+        forward, backward = passes(function, inputs)
+        backward()
+        return forward, backward
+    except Exception as error:
+        print(f"not beside {function.__qualname__.split('.')[0]}'s peer: {type(error).__name__}: {str(error)[:200]}")
+        return None
+
+
 class Draw:
     def __init__(self, device, dtype):
         self.device, self.dtype = device, dtype
@@ -95,7 +119,7 @@ def scan_pair(draw, options, module, B, L, D, N):
 
     own = (u, delta, A, Bm, C, skip, z, bias)
     other = (swapped(u), swapped(delta), A, swapped(Bm), swapped(C), skip, swapped(z), bias)
-    return passes(ours, own), module and passes(theirs, other)
+    return passes(ours, own), module and peer_passes(theirs, other)
 
 
 def conv_pair(draw, options, module, B, L, D, W):
@@ -107,7 +131,7 @@ def conv_pair(draw, options, module, B, L, D, W):
     def theirs(x, weight, bias):
         return module.causal_conv1d_fn(x, weight, bias, activation="silu")
 
-    return passes(ours, (x, weight, bias)), module and passes(theirs, (swapped(x), weight, bias))
+    return passes(ours, (x, weight, bias)), module and peer_passes(theirs, (swapped(x), weight, bias))
 
 
 def map_pair(draw, options, module, B, side, D, N, scan):
@@ -136,7 +160,7 @@ def map_pair(draw, options, module, B, side, D, N, scan):
         return crossing.cross_merge_fn(y.view(B, 4, D, side, side), in_channel_first=True, out_channel_first=True,
                                        scans=order)
 
-    return mine, passes(theirs, (maps, delta4, A4, B4, C4, skip4, bias4))
+    return mine, peer_passes(theirs, (maps, delta4, A4, B4, C4, skip4, bias4))
 
 
 def main():
@@ -154,10 +178,8 @@ def main():
 
     scan, why_scan = imported("mamba_ssm.ops.selective_scan_interface", options.mamba)
     conv, why_conv = imported("causal_conv1d", options.causal_conv1d)
-    crossing, why_crossing = imported("csm_triton", options.vmamba, "classification", "models")
-    scanning, why_scanning = imported("csms6s", options.vmamba, "classification", "models")
-    vmamba = (crossing, scanning) if crossing and scanning else None
-    for why in (why_scan, why_conv, why_crossing, why_scanning):
+    vmamba, why_vmamba = imported_vmamba(options.vmamba)
+    for why in (why_scan, why_conv, why_vmamba):
         if why:
             print(f"not beside {why}")
 
