@@ -21,7 +21,8 @@ ShardIndex parse_shard_index(std::string_view text, const std::string& where) {
     const std::string& file = shard.as_string();
     if (file.empty() || file.find('/') != std::string::npos || file.find('\0') != std::string::npos || file == "." ||
         file == "..")
-      refuse(where + ": " + file.substr(0, 200), "expected the name of a file beside the index, got a path");
+      refuse(where + ": " + shard.to_string().substr(0, 200),
+             "expected the name of a file beside the index, got a path");
     index.shards[file].insert(name);
   }
   if (index.shards.empty()) refuse(where, "weight_map: expected tensors, got none");
