@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "src/app/export/export.h"
 #include "vlmamba/core/log.h"
 #include "vlmamba/io/atomic_file.h"
 #include "vlmamba/io/config.h"
@@ -81,6 +82,14 @@ CheckpointPlace find_checkpoint(const std::string& path) {
     throw Error(ExitCode::kWeights, path,
                 "expected a run or a checkpoint (a folder with config.json), got " +
                     std::string(fs::exists(folder) ? "something else" : "no such folder"));
+  if (const auto foreign = formats::read_foreign(path))
+    throw Error(
+        ExitCode::kWeights, path,
+        "expected a run or a checkpoint, got " + foreign->description + ", which sees no pictures or says nothing");
+  if (exported_part(path))
+    throw Error(ExitCode::kWeights, path,
+                "expected a run or a checkpoint, got a model that was exported for transformers; `vlmamba convert --to "
+                "checkpoint` makes a checkpoint of it");
   const auto config = io::read_config<RunConfig>((folder / kConfig).string(), {});
   for (auto stage = config.stages.rbegin(); stage != config.stages.rend(); ++stage) {
     const io::CheckpointFolder checkpoints((folder / stage->name / "checkpoints").string());
@@ -91,8 +100,8 @@ CheckpointPlace find_checkpoint(const std::string& path) {
   throw Error(ExitCode::kWeights, path, "expected a run with a whole checkpoint, got none");
 }
 
-Responder LoadedModel::responder(const SamplingConfig& sampling, uint64_t seed) const {
-  return Responder({model, tokenizer, config.prompt, ImageProcessor(config.image_processor)}, sampling, seed);
+Responder LoadedModel::responder(const SamplingConfig& sampling, uint64_t seed, int64_t memory) const {
+  return Responder({model, tokenizer, config.prompt, ImageProcessor(config.image_processor)}, sampling, seed, memory);
 }
 
 LoadedModel load_checkpoint(const std::string& path, const Extensions& extensions,

@@ -1,6 +1,7 @@
 #include "vlmamba/data/image_processor.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace vlmamba {
 namespace {
@@ -102,6 +103,18 @@ Pixels ImageProcessor::pixels(const Image& original) const {
     }
   }
   return pixels;
+}
+
+Image ImageProcessor::image(const std::vector<float>& values) const {
+  const auto area = values.size() / 3;
+  const int side = static_cast<int>(std::lround(std::sqrt(static_cast<double>(area))));
+  Image image{side, side, std::vector<uint8_t>(values.size())};
+  for (size_t c = 0; c < 3; ++c)
+    for (size_t i = 0; i < area; ++i) {
+      const double value = (values[c * area + i] * steps_.std[c] + steps_.mean[c]) / steps_.scale;
+      image.rgb[3 * i + c] = static_cast<uint8_t>(std::clamp(std::lround(value), 0L, 255L));
+    }
+  return image;
 }
 
 }  // namespace vlmamba

@@ -1,56 +1,106 @@
 #include "vlmamba/infer/responder.h"
 
+#include <algorithm>
+#include <map>
+#include <string_view>
+
 #include "vlmamba/core/text.h"
-#include "vlmamba/data/collator.h"
+#include "vlmamba/core/tokens.h"
 
 namespace vlmamba {
 
-Responder::Responder(Parts parts, const SamplingConfig& sampling, uint64_t seed)
-    : parts_(std::move(parts)), generator_(*parts_.model, sampling, parts_.tokenizer.end_of_text_id(), seed) {}
+Responder::Responder(Parts parts, const SamplingConfig& sampling, uint64_t seed, int64_t memory)
+    : parts_(std::move(parts)),
+      sampling_(sampling),
+      seed_(seed),
+      reader_(std::make_shared<PrefixCache>(*parts_.model, memory)) {}
 
-std::vector<float> Responder::read_picture(const std::string& path) const { return process(io::read_image(path)); }
+PicturePtr Responder::read_picture(const std::string& path) const { return process(io::read_image(path)); }
 
-std::vector<float> Responder::process(const io::Image& picture) const {
-  return parts_.image_processor.process(picture);
+PicturePtr Responder::process(const io::Image& picture) const {
+  return std::make_shared<Picture>(parts_.image_processor.process(picture));
 }
 
-std::vector<float> Responder::blank_picture() const {
+PicturePtr Responder::blank_picture() const {
   const auto size = static_cast<size_t>(parts_.image_processor.size());
-  return std::vector<float>(3 * size * size);
+  return std::make_shared<Picture>(std::vector<float>(3 * size * size));
+}
+
+std::string with_places(const std::string& question, size_t pictures) {
+  constexpr std::string_view kPlace = "<image>";
+  size_t places = 0;
+  for (size_t at = question.find(kPlace); at != std::string::npos; at = question.find(kPlace, at + 1)) ++places;
+  if (pictures == 0 || places == pictures) return question;
+  if (places > 0)
+    throw Error(ExitCode::kData, "question",
+                "expected " + std::to_string(pictures) + " <image>, one for each picture, or none, got " +
+                    std::to_string(places));
+  std::string text;
+  for (size_t i = 0; i < pictures; ++i) text += std::string(kPlace) + "\n";
+  return text + question;
 }
 
 std::vector<int64_t> Responder::prompt_ids(const Question& question) const {
-  const std::string placeholder = question.text.find("<image>") == std::string::npos ? "<image>\n" : "";
-  std::string text;
-  for (size_t i = 0; i < question.pictures.size(); ++i) text += placeholder;
-  Record record{question.id, {}, {{true, text + question.text}}, 0};
+  Record record{question.id, {}, {{true, with_places(question.text, question.pictures.size())}}, 0};
   record.images.resize(question.pictures.size());
-  return build_generation_prompt(record, parts_.tokenizer, parts_.prompt);
+  return prompt_ids(record);
 }
 
-std::vector<std::vector<int64_t>> Responder::continue_ids(const std::vector<std::vector<int64_t>>& prompts,
-                                                          const std::vector<std::vector<std::vector<float>>>& pictures,
-                                                          int64_t first_sequence) const {
-  std::vector<Example> examples;
-  std::vector<const Example*> rows;
-  for (size_t i = 0; i < prompts.size(); ++i)
-    examples.push_back({std::to_string(i), 0,
-                        expand_pictures({prompts[i], {}}, parts_.model->vision_encoder->num_patches()), pictures[i]});
-  for (const auto& example : examples) rows.push_back(&example);
-  return generator_.generate(collate(rows, parts_.tokenizer.pad_id(), parts_.image_processor.size()), first_sequence);
+std::vector<int64_t> Responder::prompt_ids(const Record& conversation) const {
+  return build_generation_prompt(conversation, parts_.tokenizer, parts_.prompt);
 }
 
-std::vector<std::string> Responder::answer(const std::vector<Question>& questions, int64_t first_sequence) const {
-  std::vector<std::vector<int64_t>> prompts;
-  std::vector<std::vector<std::vector<float>>> pictures;
-  for (const auto& question : questions) {
-    prompts.push_back(prompt_ids(question));
-    pictures.push_back(question.pictures);
+std::string Responder::prompt_text(const std::vector<int64_t>& ids) const {
+  std::string text;
+  for (auto at = ids.begin(); at != ids.end();) {
+    const auto picture = std::find(at, ids.end(), kImageToken);
+    text += parts_.tokenizer.decode({at, picture}, /*skip_special=*/false);
+    if (picture == ids.end()) break;
+    text += "<image>";
+    at = picture + 1;
   }
-  std::vector<std::string> answers;
-  for (const auto& ids : continue_ids(prompts, pictures, first_sequence))
-    answers.push_back(stripped(parts_.tokenizer.decode(ids)));
-  return answers;
+  return text;
+}
+
+Generator Responder::generator() const {
+  return {*parts_.model->language_model, sampling_, {parts_.tokenizer.end_of_text_id()}, seed_};
+}
+
+void Responder::ask(int64_t batch, const std::function<std::optional<Question>()>& next,
+                    const std::function<void(int64_t, const std::string&)>& answered,
+                    const std::function<bool()>& stop) const {
+  Generator writing = generator();
+  std::map<int64_t, std::vector<int64_t>> answers;  // that are not finished
+  for (bool more = true; more || writing.size() > 0;) {
+    while (more && static_cast<int64_t>(writing.size()) < batch && !stop()) {
+      const auto question = next();
+      if (!(more = question.has_value())) break;
+      writing.add(question->sequence, reader_->read({prompt_ids(*question), question->pictures}));
+    }
+    if (stop()) return;
+    for (const auto& token : writing.step()) {
+      answers[token.sequence].push_back(token.id);
+      if (!token.last) continue;
+      answered(token.sequence, stripped(parts_.tokenizer.decode(answers.at(token.sequence))));
+      answers.erase(token.sequence);
+    }
+  }
+}
+
+std::vector<int64_t> Responder::continue_ids(const Prompt& prompt, const std::function<bool(int64_t)>& streamed) const {
+  Generator writing = generator();
+  writing.add(0, reader_->read(prompt));
+  std::vector<int64_t> ids;
+  while (writing.size() > 0) {
+    ids.push_back(writing.step().front().id);
+    if (streamed && !streamed(ids.back())) break;
+  }
+  return ids;
+}
+
+void Responder::set_sampling(const SamplingConfig& sampling, uint64_t seed) {
+  sampling_ = sampling;
+  seed_ = seed;
 }
 
 }  // namespace vlmamba

@@ -33,15 +33,17 @@ int64_t draw(const at::Tensor& logits, const SamplingConfig& config, double unif
 }  // namespace
 
 std::vector<int64_t> choose_tokens(const at::Tensor& logits, const SamplingConfig& config, uint64_t seed,
-                                   const std::vector<int64_t>& sequences, int64_t step) {
+                                   const std::vector<Draw>& draws) {
   std::vector<int64_t> tokens;
   if (config.temperature == 0) {
-    const at::Tensor best = logits.argmax(-1);
+    const at::Tensor best = logits.argmax(-1).cpu();
     return {best.const_data_ptr<int64_t>(), best.const_data_ptr<int64_t>() + best.numel()};
   }
-  for (size_t row = 0; row < sequences.size(); ++row) {
-    Rng rng(seed, RngPurpose::kGeneration, static_cast<uint64_t>(sequences[row]), static_cast<uint32_t>(step));
-    tokens.push_back(draw(logits[static_cast<int64_t>(row)], config, rng.uniform()));
+  const at::Tensor rows = logits.cpu();
+  for (size_t row = 0; row < draws.size(); ++row) {
+    Rng rng(seed, RngPurpose::kGeneration, static_cast<uint64_t>(draws[row].sequence),
+            static_cast<uint32_t>(draws[row].step));
+    tokens.push_back(draw(rows[static_cast<int64_t>(row)], config, rng.uniform()));
   }
   return tokens;
 }

@@ -16,8 +16,9 @@ using nn::NormKind;
 
 // Where the positions of a batch stand in their runs, and whom each may look at.
 struct Places {
-  Tensor cos, sin;  // [B,1,L,R]
-  Tensor mask;      // bool [B,1,L,S], or undefined: causal
+  Tensor cos, sin;           // [B,1,L,R]
+  Tensor mask;               // bool [B,1,L,S], or undefined: causal
+  std::vector<Tensor> seen;  // of a step, instead of the mask: which of the S positions each row sees
 };
 
 // Rotates the first R channels of each head: pairs (i, i + R/2), as Hugging Face lays them out.
@@ -48,6 +49,7 @@ class Attention : public torch::nn::Module {
       v = at::cat({(*memory)[1], v}, 2);
     }
     if (memory) *memory = {k, v};
+    if (!places.seen.empty()) return dense_->forward(attend_apart(q, k, v, places.seen).transpose(1, 2).flatten(2));
     const auto mask = places.mask.defined() ? std::optional(places.mask) : std::nullopt;
     return dense_->forward(at::scaled_dot_product_attention(q, k, v, mask, 0, /*is_causal=*/!mask && q.size(2) > 1)
                                .transpose(1, 2)
@@ -55,6 +57,17 @@ class Attention : public torch::nn::Module {
   }
 
  private:
+  // Each row on its own over the positions that it sees: what comes out does not depend on its neighbours.
+  static Tensor attend_apart(const Tensor& q, const Tensor& k, const Tensor& v, const std::vector<Tensor>& seen) {
+    std::vector<Tensor> rows;
+    for (size_t row = 0; row < seen.size(); ++row) {
+      const auto of_row = [&](const Tensor& tensor) { return tensor.narrow(0, static_cast<int64_t>(row), 1); };
+      rows.push_back(at::scaled_dot_product_attention(of_row(q), of_row(k).index_select(2, seen[row]),
+                                                      of_row(v).index_select(2, seen[row])));
+    }
+    return at::cat(rows);
+  }
+
   int64_t heads_;
   std::shared_ptr<Linear> qkv_, dense_;
 };
@@ -112,6 +125,7 @@ class GptNeox : public LanguageModel {
   Tensor embed(const Tensor& ids) const override { return at::embedding(embedding_, ids); }
 
   Tensor forward(const Tensor& embeds, const Tensor& seq_idx, Cache* cache) const override {
+    if (cache && !cache->layers.empty()) return continue_from(*cache, embeds);
     const int64_t length = embeds.size(1);
     Tensor hidden = embeds,
            position = at::arange(length, embeds.options().dtype(at::kLong)).expand({embeds.size(0), length});
@@ -128,24 +142,27 @@ class GptNeox : public LanguageModel {
     }
     rotations(position, embeds.scalar_type(), places);
     if (cache) cache->layers.assign(layers_.size(), {});
-    for (size_t i = 0; i < layers_.size(); ++i)
-      hidden = layers_[i]->forward(hidden, places, cache ? &cache->layers[i] : nullptr);
+    hidden = run_layers(hidden, places, cache);
     if (cache && !layers_.empty()) remember_places(seq_idx, position, cache->layers[0]);
-    return norm_->forward(hidden);
+    return hidden;
   }
 
   Tensor step(const Tensor& embeds, Cache& cache) const override {
     const c10::AutoGradMode no_grad(false);
     auto& first = cache.layers[0];
     Tensor seen = at::cat({first[2], at::ones_like(first[2].slice(1, 0, 1))}, 1), position = first[3];
+    // What no row sees any more, since the longest sequence has left, is forgotten.
+    const auto forgotten = seen.any(0).to(at::kByte).argmax().item<int64_t>();
+    for (auto& layer : cache.layers)
+      for (const size_t i : {0, 1}) layer[i] = layer[i].slice(2, forgotten);
+    seen = seen.slice(1, forgotten);
     Places places;
-    places.mask = seen.unsqueeze(1).unsqueeze(1);
+    for (int64_t row = 0; row < seen.size(0); ++row) places.seen.push_back(seen[row].nonzero().squeeze(1));
     rotations(position.unsqueeze(1), embeds.scalar_type(), places);
-    Tensor hidden = embeds.unsqueeze(1);
-    for (size_t i = 0; i < layers_.size(); ++i) hidden = layers_[i]->forward(hidden, places, &cache.layers[i]);
+    const Tensor hidden = run_layers(embeds.unsqueeze(1), places, &cache);
     first.push_back(seen);
     first.push_back(position + 1);
-    return norm_->forward(hidden).squeeze(1);
+    return hidden.squeeze(1);
   }
 
   Tensor head(const Tensor& hidden) const override { return head_logits(hidden, head_, config_.vocab_size); }
@@ -153,6 +170,27 @@ class GptNeox : public LanguageModel {
   int64_t hidden_size() const override { return config_.hidden_size; }
 
  private:
+  Tensor run_layers(Tensor hidden, const Places& places, Cache* cache) const {
+    for (size_t i = 0; i < layers_.size(); ++i)
+      hidden = layers_[i]->forward(hidden, places, cache ? &cache->layers[i] : nullptr);
+    return norm_->forward(hidden);
+  }
+
+  // Positions behind those of the cache, all of one run.
+  Tensor continue_from(Cache& cache, const Tensor& embeds) const {
+    const int64_t rows = embeds.size(0), length = embeds.size(1);
+    auto& first = cache.layers[0];
+    const Tensor before = first[2], start = first[3];
+    const Tensor own = at::ones({length, length}, before.options()).tril().expand({rows, length, length});
+    Places places;
+    places.mask = at::cat({before.unsqueeze(1).expand({rows, length, -1}), own}, 2).unsqueeze(1);
+    rotations(at::arange(length, start.options()) + start.unsqueeze(1), embeds.scalar_type(), places);
+    const Tensor hidden = run_layers(embeds, places, &cache);
+    first.push_back(at::cat({before, at::ones({rows, length}, before.options())}, 1));
+    first.push_back(start + length);
+    return hidden;
+  }
+
   // The cosines and sines of positions [B,L], computed in fp32, in the model's type.
   void rotations(const Tensor& position, at::ScalarType type, Places& places) const {
     const int64_t head = config_.hidden_size / config_.gpt_neox.num_heads;

@@ -48,13 +48,15 @@ class Mamba : public LanguageModel {
   Tensor embed(const Tensor& ids) const override { return at::embedding(embedding_, ids); }
 
   Tensor forward(const Tensor& embeds, const Tensor& seq_idx, Cache* cache) const override {
-    if (cache) cache->layers.clear();
+    const bool continued = cache && !cache->layers.empty();
+    if (cache) cache->layers.resize(layers_.size());
     Tensor hidden = embeds, residual = at::zeros({}, embeds.options()).expand_as(embeds);
-    for (const auto& layer : layers_) {
-      const Tensor normed = add_and_norm(hidden, residual, *layer->norm);
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      const Tensor normed = add_and_norm(hidden, residual, *layers_[i]->norm);
       typename Mixer::State state;
-      hidden = layer->mixer->forward(normed, seq_idx, cache ? &state : nullptr);
-      if (cache) cache->layers.push_back({state.conv, state.ssm});
+      if (continued) state = {cache->layers[i][0], cache->layers[i][1]};
+      hidden = layers_[i]->mixer->forward(normed, seq_idx, cache ? &state : nullptr);
+      if (cache) cache->layers[i] = {state.conv, state.ssm};
     }
     return std::get<0>(ops::add_rms_norm(hidden, residual, norm_->weight, config_.norm_eps));
   }

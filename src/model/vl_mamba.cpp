@@ -31,8 +31,11 @@ Tensor VlMamba::embed(const Batch& batch) const {
     throw Error(ExitCode::kData, batch.sample_ids.empty() ? "batch" : "sample " + batch.sample_ids.front(),
                 "expected " + std::to_string(expected) + " picture positions, got " + std::to_string(places));
   if (expected == 0) return text;
-  const Tensor features = connector->forward(vision_encoder->forward(batch.pixel_values.to(text.scalar_type())));
-  return text.masked_scatter(pictures.unsqueeze(-1), features.to(text.scalar_type()));
+  return text.masked_scatter(pictures.unsqueeze(-1), embed_pictures(batch.pixel_values, text.scalar_type()));
+}
+
+Tensor VlMamba::embed_pictures(const Tensor& pixel_values, at::ScalarType type) const {
+  return connector->forward(vision_encoder->forward(pixel_values.to(type))).to(type);
 }
 
 Tensor VlMamba::logits(const Batch& batch) const {

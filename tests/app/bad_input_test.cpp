@@ -137,11 +137,17 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(BadInput, AQuestionFileIsNamedWithItsLine) {
   const TinyRun tiny;
   ASSERT_EQ(tiny.train().code, 0);
-  for (const auto& [line, message] : {std::pair<std::string, std::string>{"{\"question_id\": 7}", "text"},
-                                      {"{\"text\": \"q\", \"answer\": \"a\"}", "question_id"},
-                                      {"{\"question_id\": 1, \"text\": 5, \"answer\": \"a\"}", "text"},
-                                      {"[1, 2]", "expected an object"},
-                                      {"{", "questions.jsonl:2"}}) {
+  for (const auto& [line, message] :
+       {std::pair<std::string, std::string>{"{\"question_id\": 7}", "text"},
+        {"{\"text\": \"q\", \"answer\": \"a\"}", "question_id"},
+        {"{\"question_id\": 1, \"text\": 5, \"answer\": \"a\"}", "text"},
+        {"{\"question_id\": 0, \"text\": \"q\", \"answer\": \"a\"}",
+         "question_id: expected each once, got 0 again after line 1"},
+        {"{\"question_id\": 1, \"text\": \"q\", \"answer\": \"a\", \"image\": 5}", "image: expected a string, got a"},
+        {"{\"question_id\": 1, \"text\": \"q\", \"answer\": \"a\", \"category\": [1]}",
+         "category: expected a string, got an array"},
+        {"[1, 2]", "expected an object"},
+        {"{", "questions.jsonl:2"}}) {
     const std::string good = "{\"question_id\": 0, \"text\": \"q\", \"answer\": \"a\"}\n";
     test::write(tiny.data + "/questions.jsonl", good + line + "\n");
     const auto outcome = test::vlmamba({"evaluate", "--checkpoint", tiny.run()});
@@ -185,6 +191,26 @@ TEST(BadInput, ADamagedCheckpointIsNotUsed) {
   EXPECT_EQ(test::vlmamba({"generate", "--checkpoint", tiny.run("nowhere"), "--prompt", "hi"}).code, 4);
 }
 
+TEST(BadInput, APromptIsCheckedBeforeItIsAnswered) {
+  const TinyRun tiny;
+  ASSERT_EQ(tiny.train().code, 0);
+  const auto expect = [&](std::vector<std::string> more, const std::string& message) {
+    more.insert(more.begin(), {"generate", "--checkpoint", tiny.run()});
+    const auto outcome = test::vlmamba(more);
+    EXPECT_EQ(outcome.code, 2) << message;
+    EXPECT_THAT(outcome.err, HasSubstr(message));
+    EXPECT_EQ(outcome.out, "");
+  };
+  const std::string picture = tiny.data + "/images/1.png";
+  expect({"--prompt", "q", "--temperature", "nan"}, "--temperature");
+  expect({"--prompt", "q", "--temperature", "inf"}, "--temperature");
+  expect({"--prompt", "q", "--top-p", "nan"}, "--top-p");
+  expect({"--prompt", "q", "--seed", "-1"}, "--seed");
+  expect({"--prompt-ids", ""}, "--prompt-ids");
+  expect({"--prompt", "<image> and <image>?", "--image", picture}, "expected 1 <image>, one for each --image");
+  expect({"--prompt", "<image>?"}, "expected 0 <image>");
+}
+
 TEST(BadInput, NonFiniteLossStopsBeforeTheWeightsChange) {
   const TinyRun tiny;
   const auto outcome = tiny.train({"stages.align.optimizer.lr=1e30", "stages.align.schedule.kind=constant",
@@ -207,7 +233,7 @@ TEST(BadInput, TheCommandLineIsExplained) {
   EXPECT_EQ(test::vlmamba({"train", "--config", "/nowhere.json"}).code, 2);
   EXPECT_EQ(test::vlmamba({"generate", "--checkpoint", "x"}).code, 2);
   EXPECT_EQ(test::vlmamba({"--help"}).code, 0);
-  for (const std::string command : {"train", "evaluate", "generate", "inspect", "tokenize", "reference"}) {
+  for (const std::string command : {"train", "evaluate", "generate", "chat", "inspect", "tokenize", "reference"}) {
     const auto help = test::vlmamba({command, "--help"});
     EXPECT_EQ(help.code, 0);
     EXPECT_THAT(help.out, HasSubstr("--help"));

@@ -71,6 +71,20 @@ void make_official(const std::string& folder) {
                          view("backbone.layers.0.mixer.A_log", {8, 3}, 36), view("lm_head.weight", {8, 4}, 0)}));
 }
 
+TEST(Convert, AnExportedFolderIsKnownForWhatItIs) {
+  const TinyRun tiny;
+  ASSERT_EQ(tiny.train().code, 0);
+  const std::string out = tiny.run("hf");
+  ASSERT_EQ(convert(tiny.run(), out, "hf").code, 0);
+  const auto inspected = test::vlmamba({"inspect", out});
+  EXPECT_EQ(inspected.code, 0) << inspected.err;
+  EXPECT_THAT(inspected.out, testing::HasSubstr("a model of vlmamba, exported for transformers"));
+  EXPECT_THAT(inspected.out, testing::HasSubstr("connector       vss_l2"));
+  const auto refused = test::vlmamba({"generate", "--checkpoint", out, "--prompt", "q"});
+  EXPECT_EQ(refused.code, 4);
+  EXPECT_THAT(refused.err, testing::HasSubstr("vlmamba convert --to checkpoint"));
+}
+
 TEST(Convert, AMambaChangesItsFormatAndComesBack) {
   const test::Folder folder;
   const std::string official = (folder / "official").string(), hf = (folder / "hf").string(),

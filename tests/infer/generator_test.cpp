@@ -3,114 +3,159 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <set>
+
+#include "tests/infer/random_model.h"
 #include "vlmamba/core/tokens.h"
 
 namespace vlmamba {
 namespace {
 
 using at::Tensor;
+using test::random_model;
+using test::random_prompts;
+using test::RandomModel;
 
-std::shared_ptr<VlMamba> model() {
-  ModelConfig config;
-  config.vision_encoder.image_size = 8;
-  config.vision_encoder.patch_size = 4;
-  config.vision_encoder.hidden_size = 8;
-  config.vision_encoder.intermediate_size = 12;
-  config.vision_encoder.num_layers = 2;
-  config.vision_encoder.num_heads = 2;
-  config.language_model.vocab_size = 29;
-  config.language_model.hidden_size = 12;
-  config.language_model.num_layers = 3;
-  config.language_model.d_state = 4;
-  auto built = build_model(config, 5);
-  built->to(at::kDouble);
-  const at::NoGradGuard no_grad;
-  for (auto& parameter : built->parameters()) parameter.mul_(2);  // so that answers differ
-  return built;
+// A fifth of the vocabulary ends an answer, so that some end early.
+const std::vector<int64_t> kEnds{0, 1, 2, 3, 4, 5};
+
+std::vector<int64_t> alone(const VlMamba& model, const Prompt& prompt, const SamplingConfig& config,
+                           int64_t sequence = 0) {
+  PrefixCache reader(model, 0);
+  Generator generator(*model.language_model, config, kEnds, /*seed=*/3);
+  return generate(reader, generator, {prompt}, 1, sequence).front();
 }
 
-// Rows of these prompts, padded on the right.
-Batch batch_of(const std::vector<std::vector<int64_t>>& prompts, const Tensor& pixels) {
-  size_t length = 0;
-  for (const auto& prompt : prompts) length = std::max(length, prompt.size());
-  Batch batch;
-  const auto rows = static_cast<int64_t>(prompts.size()), columns = static_cast<int64_t>(length);
-  batch.input_ids = at::full({rows, columns}, 1, at::kLong);
-  batch.seq_idx = at::full({rows, columns}, -1, at::kInt);
-  for (size_t row = 0; row < prompts.size(); ++row)
-    for (size_t t = 0; t < prompts[row].size(); ++t) {
-      batch.input_ids[static_cast<int64_t>(row)][static_cast<int64_t>(t)] = prompts[row][t];
-      batch.seq_idx[static_cast<int64_t>(row)][static_cast<int64_t>(t)] = 0;
+// Every language model with every connector, in fp32, where neighbours in a batch could change the last bits.
+class Answers : public testing::TestWithParam<std::tuple<LanguageKind, std::string>> {};
+
+TEST_P(Answers, OfABatchWithSharedBeginningsAreThoseOfEachAlone) {
+  size_t early = 0;
+  for (const int64_t seed : {1, 2}) {
+    const auto model = random_model({std::get<0>(GetParam()), std::get<1>(GetParam()), seed});
+    const auto prompts = random_prompts(seed, /*count=*/20, /*pictures=*/4);
+    SamplingConfig config;
+    for (const double temperature : {0.0, 0.7}) {
+      config.temperature = temperature;
+      config.max_new_tokens = 2 + 3 * seed;
+      PrefixCache reader(*model);
+      Generator generator(*model->language_model, config, kEnds, 3);
+      const auto answers = generate(reader, generator, prompts, /*batch=*/13);
+      for (size_t i = 0; i < prompts.size(); ++i) {
+        EXPECT_EQ(answers[i], alone(*model, prompts[i], config, static_cast<int64_t>(i))) << "prompt " << i;
+        early += static_cast<int64_t>(answers[i].size()) < config.max_new_tokens ? 1 : 0;
+      }
+      std::set<std::string> pictures;
+      for (const auto& prompt : prompts)
+        for (const auto& picture : prompt.pictures) pictures.insert(picture->digest);
+      EXPECT_EQ(reader.counts().pictures, static_cast<int64_t>(pictures.size()));
+      EXPECT_GT(reader.counts().shared, 0);
     }
-  batch.pixel_values = pixels;
-  return batch;
+  }
+  EXPECT_GT(early, 0u);
 }
 
-const int64_t P = kImageToken;
-const std::vector<std::vector<int64_t>> kPrompts{{3, 4, P, P, P, P, 5}, {7}, {P, P, P, P, 9, 9, 9, 9, 9, 2}, {1, 2, 3}};
-
-TEST(Generator, PromptsOfUnequalLengthGiveTheTokensTheyGiveAlone) {
-  at::manual_seed(1);
-  const auto vlm = model();
-  const Tensor pixels = at::randn({2, 3, 8, 8}, at::kDouble);
+TEST_P(Answers, AreThoseOfReadingEverythingAgain) {
+  const auto model = random_model({std::get<0>(GetParam()), std::get<1>(GetParam()), 4});
+  model->to(at::kDouble);
+  const c10::AutoGradMode no_grad(false);
   SamplingConfig config;
-  config.max_new_tokens = 12;
-  for (const double temperature : {0.0, 0.7}) {
-    config.temperature = temperature;
-    const Generator generator(*vlm, config, /*end_token=*/0, /*seed=*/3);
-    const auto together = generator.generate(batch_of(kPrompts, pixels));
-    int64_t picture = 0;
-    for (size_t row = 0; row < kPrompts.size(); ++row) {
-      const bool shown = std::count(kPrompts[row].begin(), kPrompts[row].end(), P) > 0;
-      const Tensor own = shown ? pixels.slice(0, picture, picture + 1) : Tensor();
-      picture += shown ? 1 : 0;
-      EXPECT_EQ(generator.generate(batch_of({kPrompts[row]}, own), static_cast<int64_t>(row)).front(), together[row])
-          << "prompt " << row;
+  config.max_new_tokens = 6;
+  const auto prompts = random_prompts(5, 6, 2);
+  PrefixCache reader(*model);
+  Generator generator(*model->language_model, config, kEnds);
+  const auto answers = generate(reader, generator, prompts);
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    Prompt longer = prompts[i];
+    for (const int64_t token : answers[i]) {
+      const Tensor hidden = model->language_model->forward(model->embed(test::batch_of(longer, *model)));
+      EXPECT_EQ(model->language_model->head(hidden[0][-1]).argmax().item<int64_t>(), token) << "prompt " << i;
+      longer.ids.push_back(token);
     }
   }
 }
 
-TEST(Generator, RecurrentDecodingEqualsReadingEverythingAgain) {
-  at::manual_seed(2);
-  const auto vlm = model();
-  SamplingConfig config;
-  config.max_new_tokens = 8;
-  std::vector<int64_t> sequence{3, 4, 5};
-  const auto answer = Generator(*vlm, config, 0).generate(batch_of({sequence}, {})).front();
-  const at::NoGradGuard no_grad;
-  for (const int64_t token : answer) {
-    const auto batch = batch_of({sequence}, {});
-    const Tensor hidden = vlm->language_model->forward(vlm->embed(batch), batch.seq_idx);
-    EXPECT_EQ(vlm->language_model->head(hidden[0][-1]).argmax().item<int64_t>(), token);
-    sequence.push_back(token);
-  }
-}
+INSTANTIATE_TEST_SUITE_P(All, Answers,
+                         testing::Combine(testing::Values(LanguageKind::kMamba, LanguageKind::kMamba2,
+                                                          LanguageKind::kGptNeox),
+                                          testing::Values("mlp", "vss_mlp", "vss_l2")));
 
-TEST(Generator, StatesOfABatchEqualThoseAlone) {
-  at::manual_seed(3);
-  const auto vlm = model();
-  const at::NoGradGuard no_grad;
-  const Tensor pixels = at::randn({2, 3, 8, 8}, at::kDouble);
-  Cache together, alone;
-  const auto batch = batch_of(kPrompts, pixels);
-  vlm->language_model->forward(vlm->embed(batch), batch.seq_idx, &together);
-  const auto second = batch_of({kPrompts[1]}, {});
-  vlm->language_model->forward(vlm->embed(second), second.seq_idx, &alone);
-  const Cache own = together.select(at::tensor({1}, at::kLong));
-  for (size_t layer = 0; layer < own.layers.size(); ++layer)
-    for (size_t i = 0; i < own.layers[layer].size(); ++i)
-      EXPECT_LT((own.layers[layer][i] - alone.layers[layer][i]).abs().max().item<double>(), 1e-12);
+TEST(Generator, RowsJoinAndLeaveInAnyOrder) {
+  for (const auto kind : {LanguageKind::kMamba, LanguageKind::kMamba2, LanguageKind::kGptNeox}) {
+    const auto model = random_model({kind, "mlp", 6});
+    const auto prompts = random_prompts(7, 24, 3);
+    SamplingConfig config;
+    config.max_new_tokens = 9;
+    PrefixCache reader(*model);
+    Generator generator(*model->language_model, config, kEnds);
+    std::vector<std::vector<int64_t>> answers(prompts.size());
+    for (size_t next = 0; next < prompts.size() || generator.size() > 0;) {
+      for (size_t joining = next % 4; next < prompts.size() && joining > 0; --joining, ++next)  // 0 to 3 a step
+        generator.add(static_cast<int64_t>(next), reader.read(prompts[next]));
+      if (next % 4 == 0 && next < prompts.size()) {
+        generator.add(static_cast<int64_t>(next), reader.read(prompts[next]));
+        ++next;
+      }
+      for (const auto& token : generator.step()) answers[static_cast<size_t>(token.sequence)].push_back(token.id);
+    }
+    for (size_t i = 0; i < prompts.size(); ++i) EXPECT_EQ(answers[i], alone(*model, prompts[i], config)) << i;
+  }
 }
 
 TEST(Generator, StopsAtTheEndTokenAndAtTheLimit) {
-  const auto vlm = model();
+  const auto model = random_model({LanguageKind::kMamba, "mlp", 8});
   SamplingConfig config;
   config.max_new_tokens = 6;
-  const auto free = Generator(*vlm, config, -1).generate(batch_of({{3, 4}}, {})).front();
+  const auto answer = [&](int64_t end) {
+    PrefixCache reader(*model->language_model);
+    Generator generator(*model->language_model, config, {end});
+    return generate(reader, generator, {{{3, 4}, {}}}).front();
+  };
+  const auto free = answer(-1);
   EXPECT_EQ(free.size(), 6u);
-  const auto stopped = Generator(*vlm, config, free[2]).generate(batch_of({{3, 4}}, {})).front();
+  const auto stopped = answer(free[2]);
   EXPECT_EQ(stopped.back(), free[2]);
   EXPECT_LE(stopped.size(), 3u);
+  config.max_new_tokens = 1;
+  EXPECT_EQ(answer(-1), std::vector<int64_t>{free[0]});
+}
+
+TEST(PrefixCache, ReadsWhatIsSharedOnceWithinItsMemory) {
+  const auto model = random_model({LanguageKind::kMamba, "vss_l2", 9});
+  const auto picture = random_prompts(1, 1, 1, /*all_shown=*/true).front().pictures.front();
+  const int64_t patches = model->vision_encoder->num_patches();
+  PrefixCache reader(*model);
+  for (const int64_t id : {5, 6, 7}) reader.read({{3, kImageToken, id, id}, {picture}});
+  EXPECT_EQ(reader.counts().pictures, 1);
+  EXPECT_EQ(reader.counts().positions, 1 + patches + 3 * 2);
+  EXPECT_EQ(reader.counts().shared, 2 * (1 + patches));
+  // Another beginning: the picture's embeddings still serve.
+  reader.read({{4, kImageToken, 5}, {picture}});
+  EXPECT_EQ(reader.counts().pictures, 1);
+  // Without memory only the latest is there.
+  const auto other = std::make_shared<Picture>(std::vector<float>(picture->pixels.size(), 0.5f));
+  PrefixCache small(*model, 0);
+  for (const PicturePtr& shown : {picture, picture, PicturePtr(other), picture})
+    small.read({{3, kImageToken, 5}, {shown}});
+  EXPECT_EQ(small.counts().pictures, 3);
+  EXPECT_EQ(small.counts().shared, 1 + patches);
+}
+
+TEST(PrefixCache, CutsPromptsByWhatStandsBefore) {
+  std::vector<int64_t> ids(200, 1);
+  ids[10] = ids[11] = kImageToken;
+  EXPECT_EQ(piece_ends(ids), (std::vector<size_t>{11, 12, 76, 140, 200}));
+  EXPECT_EQ(piece_ends({1, kImageToken}), std::vector<size_t>{2});
+  EXPECT_TRUE(piece_ends({}).empty());
+}
+
+TEST(PrefixCache, RefusesPromptsThatDoNotFitTheirPictures) {
+  const auto model = random_model({LanguageKind::kMamba, "mlp", 1});
+  PrefixCache reader(*model);
+  EXPECT_THROW(reader.read({}), Error);
+  EXPECT_THROW(reader.read({{1, kImageToken}, {}}), Error);
+  EXPECT_THROW(reader.read({{1}, {std::make_shared<Picture>(std::vector<float>(3 * 8 * 8))}}), Error);
 }
 
 TEST(Sampling, DrawsWithTheProbabilitiesOfTheLogits) {
@@ -120,13 +165,14 @@ TEST(Sampling, DrawsWithTheProbabilitiesOfTheLogits) {
   config.temperature = 0.8;
   std::vector<int> counts(4);
   constexpr int kDraws = 20000;
-  for (int64_t i = 0; i < kDraws; ++i) ++counts[static_cast<size_t>(choose_tokens(logits, config, 1, {i}, 0).front())];
+  for (int64_t i = 0; i < kDraws; ++i)
+    ++counts[static_cast<size_t>(choose_tokens(logits, config, 1, {{i, 0}}).front())];
   for (int64_t i = 0; i < 4; ++i)
     EXPECT_NEAR(counts[static_cast<size_t>(i)] / double{kDraws}, expected[i].item<double>(), 0.012) << i;
   config.top_k = 2;
-  for (int64_t i = 0; i < 500; ++i) EXPECT_GE(choose_tokens(logits, config, 1, {i}, 0).front(), 1);
+  for (int64_t i = 0; i < 500; ++i) EXPECT_GE(choose_tokens(logits, config, 1, {{i, 0}}).front(), 1);
   config.top_k = 0, config.top_p = 0.5;
-  for (int64_t i = 0; i < 500; ++i) EXPECT_EQ(choose_tokens(logits, config, 1, {i}, 0).front(), 2);
+  for (int64_t i = 0; i < 500; ++i) EXPECT_EQ(choose_tokens(logits, config, 1, {{i, 0}}).front(), 2);
 }
 
 }  // namespace

@@ -51,12 +51,13 @@ TEST(LanguageParity, GreedyContinuationsAreIdentical) {
   for (const std::string name : kModels) {
     auto golden = golden_of(name);
     const auto model = load(name);
-    const Tensor prompt = golden["prompt"].unsqueeze(0), expected = golden["continuation"];
+    const Tensor prompt = golden["prompt"].to(at::kLong).contiguous(), expected = golden["continuation"];
     SamplingConfig sampling;
     sampling.max_new_tokens = 14;
-    const auto got = continue_sequences(*model.language_model, model.language_model->embed(prompt),
-                                        at::zeros(prompt.sizes(), at::kInt), sampling, model.end_tokens, 0)
-                         .front();
+    PrefixCache reader(*model.language_model);
+    Generator generator(*model.language_model, sampling, model.end_tokens);
+    const auto* ids = prompt.const_data_ptr<int64_t>();
+    const auto got = generate(reader, generator, {{{ids, ids + prompt.numel()}, {}}}).front();
     EXPECT_EQ(got, std::vector<int64_t>(expected.const_data_ptr<int64_t>(),
                                         expected.const_data_ptr<int64_t>() + expected.numel()))
         << name;

@@ -43,7 +43,8 @@ struct LoadedModel {
   Tokenizer tokenizer;
   std::shared_ptr<VlMamba> model;
 
-  Responder responder(const SamplingConfig& sampling, uint64_t seed) const;
+  /// `memory` bounds what is remembered of pictures and beginnings of prompts, in bytes.
+  Responder responder(const SamplingConfig& sampling, uint64_t seed, int64_t memory = PrefixCache::kDefaultBytes) const;
 };
 
 /// How a model is loaded where it is only asked.

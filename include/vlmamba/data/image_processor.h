@@ -75,6 +75,8 @@ class ImageProcessor {
   Pixels pixels(const io::Image& image) const;
   /// The values alone.
   std::vector<float> process(const io::Image& image) const { return pixels(image).values; }
+  /// The picture that these square values stand for, to be looked at.
+  io::Image image(const std::vector<float>& values) const;
   /// Pixels per side of a square result.
   int64_t size() const { return steps_.crop_width > 0 ? steps_.crop_width : steps_.width; }
 

@@ -3,36 +3,56 @@
 #include <cstdint>
 #include <vector>
 
-#include "vlmamba/core/batch.h"
+#include "vlmamba/infer/prefix_cache.h"
 #include "vlmamba/infer/sampling.h"
-#include "vlmamba/model/vl_mamba.h"
 
 namespace vlmamba {
 
-/// Continues the embedded prompts [B,L,D] of a language model, padded on the right: `seq_idx` [B,L] is -1 there. The
-/// new tokens of each row; one of `end_tokens`, if it was reached, is the last. Finished rows leave the batch.
-/// `first_sequence` numbers the rows for sampling.
-std::vector<std::vector<int64_t>> continue_sequences(const LanguageModel& model, const at::Tensor& embeds,
-                                                     const at::Tensor& seq_idx, const SamplingConfig& config,
-                                                     const std::vector<int64_t>& end_tokens, uint64_t seed,
-                                                     int64_t first_sequence = 0);
+/// A token of an answer.
+struct Token {
+  int64_t sequence;  ///< whose
+  int64_t id;
+  bool last;  ///< the answer ends with it: it is an end token, or the limit was reached
+};
 
-/// Continues prompts with a recurrent cache whose size does not grow. Prompts of unequal length share a batch: each
-/// gets the tokens it gets alone, up to rounding. Finished rows leave the batch.
+/// Answers being written, any number at a time: new ones may join before every step, and finished ones leave. A
+/// sequence takes constant memory (of Mamba). Steps are computed for a multiple of so many rows that what a sequence
+/// gets does not depend on the others: of Mamba on the CPU bit for bit.
 class Generator {
  public:
-  /// Tokens behind the answer end with `end_token`. `model` must outlive the generator.
-  Generator(const VlMamba& model, const SamplingConfig& config, int64_t end_token, uint64_t seed = 0);
+  /// An answer ends with one of `end_tokens`. `model` must outlive the generator.
+  Generator(const LanguageModel& model, const SamplingConfig& config, std::vector<int64_t> end_tokens,
+            uint64_t seed = 0);
 
-  /// The new tokens of each row of `prompts` (labels are not read); the end token, if it was reached, is the last.
-  /// `first_sequence` numbers the rows for sampling.
-  std::vector<std::vector<int64_t>> generate(const Batch& prompts, int64_t first_sequence = 0) const;
+  /// Begins the answer to a prompt that was read. `sequence` names it, also for sampling.
+  void add(int64_t sequence, PromptState prompt);
+  /// How many answers are not finished.
+  size_t size() const { return rows_.size(); }
+  /// The next token of every answer.
+  std::vector<Token> step();
 
  private:
-  const VlMamba& model_;
+  struct Row {
+    int64_t sequence;
+    int64_t step = 0;
+    Cache fresh = {};  // until it has joined the others
+  };
+  std::vector<Token> choose() const;
+  void keep(const std::vector<size_t>& rows);
+
+  const LanguageModel& model_;
   SamplingConfig config_;
-  int64_t end_token_;
+  std::vector<int64_t> end_tokens_;
   uint64_t seed_;
+  std::vector<Row> rows_;    // those without `fresh` first, in the order of cache_
+  at::Tensor hidden_;        // [rows,D]: of the last position of each
+  Cache cache_;              // of the rows that have joined, and of copies that fill up the number
+  int64_t cached_rows_ = 0;  // in cache_, with the copies
 };
+
+/// The new tokens of each prompt, at most `batch` prompts at a time. Prompt i is sequence `first_sequence` + i.
+std::vector<std::vector<int64_t>> generate(PrefixCache& reader, Generator& generator,
+                                           const std::vector<Prompt>& prompts, size_t batch = 32,
+                                           int64_t first_sequence = 0);
 
 }  // namespace vlmamba

@@ -26,9 +26,15 @@ struct SamplingConfig {
   }
 };
 
-/// A token for each row of logits [R, vocab]. What row r draws depends on (seed, sequences[r], step) alone, so that an
-/// answer does not depend on its neighbours. -inf logits are never chosen.
+/// What a draw depends on, beside the seed.
+struct Draw {
+  int64_t sequence;
+  int64_t step;  ///< of the sequence
+};
+
+/// A token for each row of logits [R, vocab]. What row r draws depends on (seed, draws[r]) alone, so that an answer
+/// does not depend on its neighbours. -inf logits are never chosen.
 std::vector<int64_t> choose_tokens(const at::Tensor& logits, const SamplingConfig& config, uint64_t seed,
-                                   const std::vector<int64_t>& sequences, int64_t step);
+                                   const std::vector<Draw>& draws);
 
 }  // namespace vlmamba

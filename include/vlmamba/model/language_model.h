@@ -116,7 +116,8 @@ class LanguageModel : public torch::nn::Module {
   /// ids [...] int64 -> [..., D]
   virtual at::Tensor embed(const at::Tensor& ids) const = 0;
   /// [B,L,D] -> hidden states after the final norm [B,L,D]. seq_idx [B,L] int32 or undefined; padding gives rows
-  /// without meaning. `cache` is filled with what follows the last position.
+  /// without meaning. `cache` is left as it is behind the last position; one that is not empty holds what stands before
+  /// the first (then seq_idx must be undefined).
   virtual at::Tensor forward(const at::Tensor& embeds, const at::Tensor& seq_idx = {},
                              Cache* cache = nullptr) const = 0;
   /// One position: [B,D] -> [B,D]; moves the cache on in place. Without gradients.

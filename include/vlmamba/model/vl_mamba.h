@@ -38,6 +38,9 @@ class VlMamba : public torch::nn::Module {
   /// not that of the patches.
   at::Tensor embed(const Batch& batch) const;
 
+  /// What stands in the places of pictures [I,3,S,S]: [I,P,D] in `type`.
+  at::Tensor embed_pictures(const at::Tensor& pixel_values, at::ScalarType type) const;
+
   /// fp32 logits of every position: [B,L,vocab].
   at::Tensor logits(const Batch& batch) const;
 

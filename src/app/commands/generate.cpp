@@ -5,8 +5,10 @@
 #include <cstdio>
 #include <memory>
 #include <sstream>
+#include <string_view>
 
 #include "src/app/commands/commands.h"
+#include "src/app/commands/sampling_options.h"
 #include "vlmamba/app/build.h"
 
 namespace vlmamba::app {
@@ -16,8 +18,8 @@ struct Options {
   std::string checkpoint, prompt, prompt_ids;
   std::vector<std::string> images;
   SamplingConfig sampling;
-  uint64_t seed = 0;
-  bool show = false, print_ids = false;
+  int64_t seed = 0;
+  bool by_ids = false, show = false, print_ids = false;
 };
 
 constexpr int kShownColumns = 48;
@@ -53,8 +55,11 @@ std::vector<int64_t> parse_ids(const std::string& text) {
       throw Error(ExitCode::kUsage, "--prompt-ids", "expected integers joined by commas, got \"" + part + "\"");
     ids.push_back(id);
   }
+  if (ids.empty()) throw Error(ExitCode::kUsage, "--prompt-ids", "expected integers joined by commas, got none");
   return ids;
 }
+
+uint64_t seed_of(const Options& options) { return static_cast<uint64_t>(options.seed); }
 
 void check_ids(const std::string& option, const std::vector<int64_t>& ids, int64_t vocab_size, size_t pictures) {
   size_t places = 0;
@@ -86,20 +91,15 @@ ExitCode continue_text(const ForeignModel& model, const Options& options) {
     throw Error(ExitCode::kUsage, options.checkpoint, "expected a language model, got " + model.description);
   if (!options.images.empty())
     throw Error(ExitCode::kUsage, "--image", "expected none for a language model alone (" + model.description + ")");
-  if (!model.tokenizer && (options.prompt_ids.empty() || !options.print_ids))
+  if (!model.tokenizer && (!options.by_ids || !options.print_ids))
     throw Error(ExitCode::kUsage, "--prompt",
                 "expected tokenizer.json beside the weights, got none; use --prompt-ids and --print-ids");
-  const auto prompt =
-      options.prompt_ids.empty() ? model.tokenizer->encode(options.prompt) : parse_ids(options.prompt_ids);
-  check_ids(options.prompt_ids.empty() ? "--prompt" : "--prompt-ids", prompt, model.language_config.embedding_rows(),
-            0);
+  const auto prompt = !options.by_ids ? model.tokenizer->encode(options.prompt) : parse_ids(options.prompt_ids);
+  check_ids(!options.by_ids ? "--prompt" : "--prompt-ids", prompt, model.language_config.embedding_rows(), 0);
   if (prompt.empty()) throw Error(ExitCode::kUsage, "--prompt", "expected at least one token, got none");
-  const at::NoGradGuard no_grad;
-  const at::Tensor ids = at::tensor(prompt, at::kLong).unsqueeze(0);
-  const auto answer =
-      continue_sequences(*model.language_model, model.language_model->embed(ids), at::zeros(ids.sizes(), at::kInt),
-                         options.sampling, model.end_tokens, options.seed)
-          .front();
+  PrefixCache reader(*model.language_model);
+  Generator generator(*model.language_model, options.sampling, model.end_tokens, seed_of(options));
+  const auto answer = generate(reader, generator, {{prompt, {}}}).front();
   if (options.print_ids)
     print_ids(answer);
   else
@@ -107,20 +107,33 @@ ExitCode continue_text(const ForeignModel& model, const Options& options) {
   return ExitCode::kOk;
 }
 
-ExitCode generate(const Options& options, const Extensions& extensions) {
+// Where the prompt places pictures, it places every one of them once.
+void check_places(const Options& options) {
+  constexpr std::string_view kPlace = "<image>";
+  size_t places = 0;
+  for (size_t at = options.prompt.find(kPlace); at != std::string::npos; at = options.prompt.find(kPlace, at + 1))
+    ++places;
+  if (places > 0 && places != options.images.size())
+    throw Error(ExitCode::kUsage, "--prompt",
+                "expected " + std::to_string(options.images.size()) + " <image>, one for each --image, or none, got " +
+                    std::to_string(places));
+}
+
+ExitCode answer_prompt(const Options& options, const Extensions& extensions) {
   if (const auto foreign = load_foreign(options.checkpoint)) return continue_text(*foreign, options);
   const LoadedModel loaded = load_checkpoint(options.checkpoint, extensions);
-  const Responder responder = loaded.responder(options.sampling, options.seed);
+  const Responder responder = loaded.responder(options.sampling, seed_of(options));
+  if (!options.by_ids) check_places(options);
   Question question{"prompt", options.prompt, {}};
   for (const auto& path : options.images) {
     question.pictures.push_back(responder.read_picture(path));
     if (options.show) show(path);
   }
-  const auto prompt = options.prompt_ids.empty() ? responder.prompt_ids(question) : parse_ids(options.prompt_ids);
-  check_ids(options.prompt_ids.empty() ? "--prompt" : "--prompt-ids", prompt,
-            loaded.config.model.language_model.vocab_size, question.pictures.size());
+  const auto prompt = !options.by_ids ? responder.prompt_ids(question) : parse_ids(options.prompt_ids);
+  check_ids(!options.by_ids ? "--prompt" : "--prompt-ids", prompt, loaded.config.model.language_model.vocab_size,
+            question.pictures.size());
   if (prompt.empty()) throw Error(ExitCode::kUsage, "--prompt", "expected at least one token, got none");
-  const auto ids = responder.continue_ids({prompt}, {question.pictures}).front();
+  const auto ids = responder.continue_ids({prompt, question.pictures});
   if (options.print_ids) {
     print_ids(ids);
     return ExitCode::kOk;
@@ -146,25 +159,14 @@ Command add_generate(CLI::App& app, const Extensions& extensions) {
   auto* ids = command->add_option("--prompt-ids", options->prompt_ids,
                                   "the whole prompt as ids joined by commas, -200 for a picture");
   prompt->excludes(ids);
-  command->add_option("--max-new-tokens", options->sampling.max_new_tokens, "tokens after which the answer is cut")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  command->add_option("--temperature", options->sampling.temperature, "0: the most probable token")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  command->add_option("--top-p", options->sampling.top_p, "draws among tokens of this probability together")
-      ->check(CLI::Range(0.0, 1.0))
-      ->capture_default_str();
-  command->add_option("--top-k", options->sampling.top_k, "draws among so many tokens; 0: all")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  command->add_option("--seed", options->seed, "seed of the draws")->capture_default_str();
+  add_sampling_options(*command, options->sampling, options->seed);
   command->add_flag("--show", options->show, "draw the pictures in the terminal");
   command->add_flag("--print-ids", options->print_ids, "print the new ids, not the text");
-  command->callback([prompt, ids] {
+  command->callback([prompt, ids, options] {
+    options->by_ids = ids->count() > 0;
     if (prompt->count() + ids->count() == 0) throw CLI::RequiredError("--prompt or --prompt-ids");
   });
-  return {command, [options, &extensions] { return generate(*options, extensions); }};
+  return {command, [options, &extensions] { return answer_prompt(*options, extensions); }};
 }
 
 }  // namespace vlmamba::app

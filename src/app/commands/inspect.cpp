@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "src/app/commands/commands.h"
+#include "src/app/export/export.h"
 #include "vlmamba/app/build.h"
 #include "vlmamba/io/config.h"
 #include "vlmamba/io/weights/weight_files.h"
@@ -58,6 +59,11 @@ void print_weights(const std::string& path, const Options& options) {
                 static_cast<long long>(sums.second));
 }
 
+void print_state(const io::Json& state) {
+  for (const auto& [key, value] : state.members())
+    std::printf("  %-15s %s\n", key.c_str(), value.is_string() ? value.as_string().c_str() : value.to_string().c_str());
+}
+
 void print_model(const RunConfig& config) {
   const auto& model = config.model;
   std::printf(
@@ -101,11 +107,17 @@ ExitCode inspect(const Options& options) {
     print_weights(options.path, options);
     return ExitCode::kOk;
   }
+  if (const auto exported = exported_part(options.path)) {
+    std::printf("%s: a model of vlmamba, exported for transformers\n", options.path.c_str());
+    print_state(*exported->find("state"));
+    print_model(io::from_json<RunConfig>(*exported->find("config"), options.path + "/config.json"));
+    print_weights(options.path, options);
+    return ExitCode::kOk;
+  }
   const CheckpointPlace place = find_checkpoint(options.path);
   const auto state = io::read_json(place.folder + "/state.json", ExitCode::kWeights);
   std::printf("%s: checkpoint of vlmamba\n", place.folder.c_str());
-  for (const auto& [key, value] : state.members())
-    std::printf("  %-15s %s\n", key.c_str(), value.is_string() ? value.as_string().c_str() : value.to_string().c_str());
+  print_state(state);
   print_model(io::read_config<RunConfig>(place.folder + "/config.json", {}));
   print_weights(place.folder + "/model.safetensors", options);
   io::verify_checkpoint(place.folder);

@@ -114,6 +114,16 @@ void export_checkpoint(const std::string& from, const std::string& output) {
   write_json(output + "/config.json", whole_config(io::read_json(where, ExitCode::kWeights), state, config.model));
 }
 
+std::optional<io::Json> exported_part(const std::string& folder) {
+  const std::string path = folder + "/config.json";
+  if (!fs::is_regular_file(path) || fs::exists(folder + "/manifest.json")) return std::nullopt;
+  const Json json = io::read_json(path, ExitCode::kWeights, /*comments=*/true);
+  const Json* ours = json.is_object() ? json.find("vl_mamba") : nullptr;
+  if (ours == nullptr) return std::nullopt;
+  for (const char* part : {"config", "state"}) object(*ours, part, path);
+  return *ours;
+}
+
 void import_checkpoint(const std::string& from, const std::string& output) {
   const std::string where = from + "/config.json";
   const Json json = io::read_json(where, ExitCode::kWeights);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "vlmamba/data/image_processor.h"
@@ -15,6 +16,10 @@ namespace vlmamba::app {
 /// tokenizer, processor and model card, and the language model alone in `language_model/` (but for a Mamba-2 whose norm
 /// has groups, which transformers' class has not). Throws Error (weights).
 void export_checkpoint(const std::string& step_folder, const std::string& output);
+
+/// What config.json of such a folder holds of ours: `config` and `state`. None for other folders. Throws Error
+/// (weights).
+std::optional<io::Json> exported_part(const std::string& folder);
 
 /// The step folder that such a folder came from, or one that was trained on in Python. Throws Error (weights).
 void import_checkpoint(const std::string& folder, const std::string& output);

@@ -122,7 +122,9 @@ std::optional<Foreign> read_foreign(const std::string& folder) {
   const fs::path path = fs::path(folder) / "config.json";
   if (!fs::is_regular_file(path) || fs::exists(fs::path(folder) / "manifest.json")) return std::nullopt;
   const io::Json config = read_config_json(path);
-  if (!config.is_object() || config.find("stages") != nullptr || config.find("model") != nullptr) return std::nullopt;
+  if (!config.is_object()) return std::nullopt;
+  for (const char* ours : {"stages", "model", "vl_mamba"})
+    if (config.find(ours) != nullptr) return std::nullopt;
   Foreign found = parse_foreign(config, path.string());
   const fs::path generation = fs::path(folder) / "generation_config.json";
   if (fs::is_regular_file(generation))
