@@ -70,6 +70,20 @@ std::string folder(const std::string& path, const std::string& root) {
   return absolute(path.empty() ? "." : path, root);
 }
 
+void check_tasks(const EvalConfig& config, Complaints& complaints) {
+  std::set<std::string> names;
+  for (const auto& task : config.tasks) {
+    complaints.unless(is_folder_name(task.name), "eval.tasks.name",
+                      "expected letters, digits, _ and -, got \"" + task.name + "\"");
+    complaints.unless(names.insert(task.name).second, "eval.tasks." + task.name,
+                      "expected names that differ, got this one twice");
+    complaints.unless(task.kind != "jsonl" || !task.questions.empty(), "eval.tasks." + task.name + ".questions",
+                      "expected a file, got none");
+    complaints.unless(!is_known_benchmark(task.kind) || !task.data.empty(), "eval.tasks." + task.name + ".data",
+                      "expected the folder of the benchmark's files, got none");
+  }
+}
+
 }  // namespace
 
 void check_run_config(const RunConfig& config, const std::string& where) {
@@ -89,17 +103,13 @@ void check_run_config(const RunConfig& config, const std::string& where) {
     complaints.unless(names.insert(stage.name).second, key + ".name", "expected names that differ, got this one twice");
     check_stage(stage, key, complaints);
   }
-  names.clear();
-  for (const auto& task : config.eval.tasks) {
-    complaints.unless(is_folder_name(task.name), "eval.tasks.name",
-                      "expected letters, digits, _ and -, got \"" + task.name + "\"");
-    complaints.unless(names.insert(task.name).second, "eval.tasks." + task.name,
-                      "expected names that differ, got this one twice");
-    complaints.unless(task.kind != "jsonl" || !task.questions.empty(), "eval.tasks." + task.name + ".questions",
-                      "expected a file, got none");
-    complaints.unless(!is_known_benchmark(task.kind) || !task.data.empty(), "eval.tasks." + task.name + ".data",
-                      "expected the folder of the benchmark's files, got none");
-  }
+  check_tasks(config.eval, complaints);
+  complaints.throw_if_any();
+}
+
+void check_eval_config(const EvalConfig& config, const std::string& where) {
+  Complaints complaints(where);
+  check_tasks(config, complaints);
   complaints.throw_if_any();
 }
 
@@ -127,6 +137,12 @@ RunConfig read_run_config(const std::string& path, const std::vector<std::string
   const auto config = io::read_config<RunConfig>(path, overrides);
   check_run_config(config, path);
   return resolved(config);
+}
+
+EvalConfig read_eval_config(const std::string& path, const std::vector<std::string>& overrides) {
+  const auto config = io::read_config<RunConfig>(path, overrides);
+  check_eval_config(config.eval, path);
+  return resolved(config).eval;
 }
 
 }  // namespace vlmamba::app

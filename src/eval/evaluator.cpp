@@ -2,12 +2,13 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
 #include <filesystem>
-#include <set>
 
+#include "src/eval/answer_journal.h"
+#include "src/eval/shown_pictures.h"
 #include "vlmamba/core/log.h"
 #include "vlmamba/io/atomic_file.h"
+#include "vlmamba/io/images/png.h"
 #include "vlmamba/io/sha256.h"
 
 namespace vlmamba {
@@ -16,42 +17,23 @@ namespace {
 namespace fs = std::filesystem;
 using io::Json;
 
-bool has_picture(const TaskQuestion& question) { return !question.image.empty() || !question.picture.empty(); }
+constexpr const char* kInputs = "/inputs";
 
-// The next question, round the list, that shows another picture: everybody gets a wrong one.
-size_t another_picture(const std::vector<TaskQuestion>& questions, size_t index) {
-  const auto& own = questions[index];
-  for (size_t offset = questions.size() / 2; offset < questions.size() + questions.size() / 2; ++offset) {
-    const size_t other = (index + offset) % questions.size();
-    const bool differs = questions[other].image != own.image || questions[other].picture != own.picture;
-    if (differs && has_picture(questions[other])) return other;
-  }
-  return index;
+void make_folder(const std::string& folder) {
+  std::error_code failed;
+  fs::create_directories(folder, failed);
+  if (failed) throw Error(ExitCode::kIo, folder, "expected to make the folder, got: " + failed.message());
 }
 
-std::vector<std::vector<float>> shown_pictures(const TaskConfig& config, const std::vector<TaskQuestion>& questions,
-                                               size_t index, const Responder& responder) {
-  if (!has_picture(questions[index])) return {};
-  if (config.image == ShownImage::kBlank) return {responder.blank_picture()};
-  const auto& shown = questions[config.image == ShownImage::kShuffled ? another_picture(questions, index) : index];
-  if (shown.picture.empty()) return {responder.read_picture(shown.image)};
-  return {responder.process(io::decode_image(shown.picture, config.name + ", question " + shown.id))};
+// What names a question among those of its task: everything that its answer depends on.
+std::string fingerprint(const TaskQuestion& question, size_t index, const std::string& picture) {
+  Json parts = Json::array();
+  for (const auto& part : {std::to_string(index), question.id, question.text, question.prompt, picture})
+    parts.push(part);
+  return io::sha256(parts.to_string());
 }
 
-void expect_pictures(const TaskConfig& config, const std::vector<TaskQuestion>& questions) {
-  int64_t missing = 0;
-  const TaskQuestion* first = nullptr;
-  for (const auto& question : questions) {
-    if (question.image.empty() || fs::is_regular_file(question.image)) continue;
-    if (missing++ == 0) first = &question;
-  }
-  if (first && config.image != ShownImage::kBlank)
-    throw Error(ExitCode::kData, first->image,
-                "expected the picture of question " + first->id + ", got no such file; " + std::to_string(missing) +
-                    " of " + std::to_string(questions.size()) + " questions have no picture");
-}
-
-Json to_json(const TaskConfig& config, const TaskResult& result, const ScoreResult& scored, double seconds) {
+Json to_json(const TaskConfig& config, const TaskResult& result, const ScoreResult& scored) {
   Json json = Json::object();
   json.append("task", config.name);
   json.append("kind", config.kind);
@@ -64,14 +46,149 @@ Json to_json(const TaskConfig& config, const TaskResult& result, const ScoreResu
   json.append("counts", scored.counts);
   Json& warnings = json.append("warnings", Json::array());
   for (const auto& warning : scored.warnings) warnings.push(warning);
-  json.append("seconds", seconds);
   return json;
 }
 
 }  // namespace
 
-Evaluator::Evaluator(int64_t batch, std::string folder, std::string model_id, Json provenance)
-    : batch_(batch), folder_(std::move(folder)), model_id_(std::move(model_id)), provenance_(std::move(provenance)) {}
+// The questions of one task on their way to answers.
+class Evaluator::Asking {
+ public:
+  Asking(const Options& options, const TaskConfig& config, std::vector<TaskQuestion> questions,
+         const Responder& responder, const std::string& evaluation)
+      : options_(options),
+        config_(config),
+        questions_(std::move(questions)),
+        responder_(responder),
+        shown_(config, questions_, responder),
+        folder_(options.folder + "/" + config.name),
+        evaluation_(evaluation) {
+    shown_.expect_files();
+    std::string all = evaluation;
+    for (size_t i = 0; i < questions_.size(); ++i) {
+      fingerprints_.push_back(fingerprint(questions_[i], i, shown_.name(i)));
+      all += fingerprints_.back();
+    }
+    key_ = io::sha256(all);
+  }
+
+  // The texts of all answers, or none if there is more to be done, here or by other processes.
+  std::optional<std::vector<std::string>> texts() {
+    make_folder(folder_);  // before anything is asked: answers that cannot be kept are lost
+    if (auto texts = finished()) return texts;
+    journal_ = std::make_unique<AnswerJournal>(folder_, options_.shard, evaluation_);
+    ask();
+    if (options_.stop()) return std::nullopt;
+    lock_ = std::make_unique<io::FileLock>(folder_ + "/.lock");
+    journal_->reread();
+    std::vector<std::string> texts;
+    for (const auto& question : fingerprints_)
+      if (const std::string* text = journal_->find(question)) texts.push_back(*text);
+    if (texts.size() == questions_.size()) return texts;
+    const auto missing = std::to_string(questions_.size() - texts.size());
+    if (auto others = finished()) return others;
+    log::info(config_.name + ": this process's share is done; " + missing + " answers of the others are missing");
+    return std::nullopt;
+  }
+
+  // Called when everything is written: what was kept for going on is no longer needed.
+  void finish() {
+    if (journal_) journal_->remove();
+  }
+
+  const std::vector<TaskQuestion>& questions() const { return questions_; }
+  const std::string& folder() const { return folder_; }
+  const std::string& key() const { return key_; }
+  double seconds() const { return seconds_; }
+
+ private:
+  // The answers of an evaluation of the same checkpoint and questions that was completed before.
+  std::optional<std::vector<std::string>> finished() {
+    const std::string results = folder_ + "/results.json", answers = folder_ + "/answers.jsonl";
+    if (!fs::exists(results) || !fs::exists(answers)) return std::nullopt;
+    const Json json = io::read_json(results, ExitCode::kData);
+    const Json* key = json.is_object() ? json.find("answers_key") : nullptr;
+    if (key == nullptr || !key->is_string() || key->as_string() != key_) return std::nullopt;
+    std::vector<std::string> texts;
+    for (const auto& answer : read_answers(answers).answers) texts.push_back(answer.text);
+    if (texts.size() != questions_.size()) return std::nullopt;
+    if (const Json* seconds = json.find("seconds"); seconds && seconds->is_number()) seconds_ = seconds->as_number();
+    if (!journal_)
+      log::info(config_.name + ": all " + std::to_string(texts.size()) +
+                " answers of this checkpoint and config are there, none is asked again");
+    return texts;
+  }
+
+  // This process's part of the order, without what is answered already.
+  std::vector<size_t> own_share() const {
+    const auto order = shown_.order();
+    const auto edge = [&](int64_t rank) {
+      return static_cast<std::ptrdiff_t>(order.size() * static_cast<size_t>(rank) /
+                                         static_cast<size_t>(options_.shard.size));
+    };
+    std::vector<size_t> share(order.begin() + edge(options_.shard.rank), order.begin() + edge(options_.shard.rank + 1));
+    const size_t all = share.size();
+    std::erase_if(share, [&](size_t question) { return journal_->find(fingerprints_[question]) != nullptr; });
+    if (share.size() < all)
+      log::info(config_.name + ": " + std::to_string(all - share.size()) + " of " + std::to_string(all) +
+                " answers are there from before, the other questions are asked");
+    return share;
+  }
+
+  void ask() {
+    const auto start = std::chrono::steady_clock::now();
+    const auto share = own_share();
+    log::Progress progress("evaluate " + config_.name, static_cast<int64_t>(share.size()));
+    size_t asked = 0;
+    int64_t answered = 0;
+    const auto next = [&]() -> std::optional<Question> {
+      if (asked == share.size()) return std::nullopt;
+      const size_t index = share[asked++];
+      Question question{questions_[index].id, questions_[index].text, shown_.pictures(index),
+                        static_cast<int64_t>(index)};
+      if (options_.save_inputs) save_input(question);
+      return question;
+    };
+    responder_.ask(
+        options_.batch, next,
+        [&](int64_t question, const std::string& text) {
+          journal_->append(fingerprints_[static_cast<size_t>(question)], text);
+          progress.update(++answered, "questions");
+        },
+        options_.stop);
+    seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
+
+  // inputs/NUMBER.json, and the picture under its digest: many questions show the same.
+  void save_input(const Question& question) const {
+    make_folder(folder_ + kInputs);
+    const auto ids = responder_.prompt_ids(question);
+    Json json = Json::object();
+    json.append("question_id", question.id);
+    json.append("prompt", responder_.prompt_text(ids));
+    Json& list = json.append("ids", Json::array());
+    for (const int64_t id : ids) list.push(id);
+    Json& pictures = json.append("pictures", Json::array());
+    for (const auto& picture : question.pictures) {
+      const std::string name = picture->digest.substr(0, 16) + ".png", path = folder_ + kInputs + "/" + name;
+      if (!fs::exists(path)) io::write_png(path, responder_.shown(*picture));
+      pictures.push(name);
+    }
+    io::write_file_atomically(folder_ + kInputs + "/" + std::to_string(question.sequence) + ".json",
+                              json.to_string(2) + "\n");
+  }
+
+  const Options& options_;
+  const TaskConfig& config_;
+  std::vector<TaskQuestion> questions_;
+  const Responder& responder_;
+  ShownPictures shown_;
+  std::string folder_, evaluation_, key_;
+  std::vector<std::string> fingerprints_;
+  std::unique_ptr<AnswerJournal> journal_;
+  std::unique_ptr<io::FileLock> lock_;
+  double seconds_ = 0;
+};
 
 Json Evaluator::answer_line(const TaskQuestion& question, const std::string& answer) const {
   Json line = Json::object();
@@ -80,99 +197,45 @@ Json Evaluator::answer_line(const TaskQuestion& question, const std::string& ans
   line.append("prompt", question.prompt);
   line.append("text", answer);
   for (const auto& [key, value] : question.extra.members()) line.append(key, value);
-  line.append("answer_id", io::sha256(model_id_ + "\n" + question.id + "\n" + question.prompt).substr(0, 22));
-  line.append("model_id", model_id_);
+  line.append("answer_id", io::sha256(options_.model_id + "\n" + question.id + "\n" + question.prompt).substr(0, 22));
+  line.append("model_id", options_.model_id);
   line.append("metadata", Json::object());
   return line;
 }
 
-std::vector<std::string> Evaluator::ask(const TaskConfig& config, const std::vector<TaskQuestion>& questions,
-                                        const Responder& responder) const {
-  std::vector<std::string> answers;
-  log::Progress progress("evaluate " + config.name, static_cast<int64_t>(questions.size()));
-  const auto batch = static_cast<size_t>(batch_);
-  for (size_t first = 0; first < questions.size(); first += batch) {
-    const size_t end = std::min(questions.size(), first + batch);
-    std::vector<Question> asking;
-    for (size_t i = first; i < end; ++i)
-      asking.push_back({questions[i].id, questions[i].text, shown_pictures(config, questions, i, responder)});
-    for (auto& answer : responder.answer(asking, static_cast<int64_t>(first))) answers.push_back(std::move(answer));
-    progress.update(static_cast<int64_t>(end), "questions");
-  }
-  return answers;
-}
-
-std::string Evaluator::make_folder(const TaskConfig& config) const {
-  const std::string folder = folder_ + "/" + config.name;
-  std::error_code failed;
-  fs::create_directories(folder, failed);
-  if (failed) throw Error(ExitCode::kIo, folder, "expected to make the folder, got: " + failed.message());
-  return folder;
-}
-
-void Evaluator::write(const TaskConfig& config, const std::string& name, const std::string& bytes) const {
-  io::write_file_atomically(make_folder(config) + "/" + name, bytes);
-}
-
-TaskResult Evaluator::run(const TaskConfig& config, const Task& task, const Responder& responder) const {
-  const auto start = std::chrono::steady_clock::now();
+std::optional<TaskResult> Evaluator::run(const TaskConfig& config, const Task& task, const Responder& responder,
+                                         const std::string& evaluation) const {
   auto questions = task.questions();
   if (config.limit > 0 && static_cast<size_t>(config.limit) < questions.size())
     questions.resize(static_cast<size_t>(config.limit));
-  expect_pictures(config, questions);
-  make_folder(config);  // before anything is asked: answers that cannot be kept are lost
-  const auto texts = ask(config, questions, responder);
-  AnswerFile answers{folder_ + "/" + config.name + "/answers.jsonl", AnswerForm::kLines, model_id_, {}, {}};
+  Asking asking(options_, config, std::move(questions), responder, evaluation);
+  const auto texts = asking.texts();
+  if (!texts) return std::nullopt;
+  const auto write = [&](const std::string& name, const std::string& bytes) {
+    io::write_file_atomically(asking.folder() + "/" + name, bytes);
+  };
+  AnswerFile answers{asking.folder() + "/answers.jsonl", AnswerForm::kLines, options_.model_id, {}, {}};
   std::string lines;
-  for (size_t i = 0; i < questions.size(); ++i) {
-    lines += answer_line(questions[i], texts[i]).to_string() + "\n";
-    answers.answers.push_back({questions[i].id, texts[i], questions[i].prompt, std::to_string(i + 1)});
+  for (size_t i = 0; i < texts->size(); ++i) {
+    const auto& question = asking.questions()[i];
+    lines += answer_line(question, (*texts)[i]).to_string() + "\n";
+    answers.answers.push_back({question.id, (*texts)[i], question.prompt, std::to_string(i + 1)});
   }
-  write(config, "answers.jsonl", lines);
-  if (const auto submission = task.submission(answers)) write(config, submission->name, submission->bytes);
-  const ScoreResult scored = task.score(questions, answers);
+  write("answers.jsonl", lines);
+  if (const auto submission = task.submission(answers)) write(submission->name, submission->bytes);
+  const ScoreResult scored = task.score(asking.questions(), answers);
   for (const auto& warning : scored.warnings) log::warn(config.name + ": " + warning);
-  if (!scored.judge_requests.empty())
-    write(config, "judge_requests.jsonl", to_batch(scored.judge_requests, scored.judge_call));
-  TaskResult result{config.name, scored.score, static_cast<int64_t>(questions.size()), scored.by_category};
-  Json json =
-      to_json(config, result, scored, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-  json.append("provenance", provenance_);
-  write(config, "results.json", json.to_string(2) + "\n");
+  if (!scored.judge_requests.empty()) write("judge_requests.jsonl", to_batch(scored.judge_requests, scored.judge_call));
+  TaskResult result{config.name, scored.score, static_cast<int64_t>(texts->size()), scored.by_category};
+  Json json = to_json(config, result, scored);
+  json.append("seconds", asking.seconds());
+  for (const char* key : {"config_sha256", "checkpoint_sha256", "command"})
+    if (const Json* value = options_.provenance.find(key)) json.append(key, *value);
+  json.append("answers_key", asking.key());
+  json.append("provenance", options_.provenance);
+  write("results.json", json.to_string(2) + "\n");
+  asking.finish();
   return result;
-}
-
-std::string to_table(const std::vector<TaskResult>& results) {
-  std::set<std::string> categories;
-  size_t first_column = 10;
-  for (const auto& result : results)
-    for (const auto& [category, score] : result.by_category) {
-      categories.insert(category);
-      first_column = std::max(first_column, category.size());
-    }
-  std::string table;
-  const auto cell = [&](const std::string& text, size_t width) {
-    table += std::string(width - std::min(width, text.size()), ' ') + text;
-  };
-  const auto row = [&](const std::string& name, const auto& score_of) {
-    table += "  " + name + std::string(first_column - name.size(), ' ');
-    for (const auto& result : results) {
-      char text[16] = "-";
-      if (const std::optional<double> score = score_of(result)) std::snprintf(text, sizeof text, "%.1f", *score);
-      cell(text, result.task.size() + 3);
-    }
-    table += "\n";
-  };
-  table += "  score" + std::string(first_column - 5, ' ');
-  for (const auto& result : results) cell(result.task, result.task.size() + 3);
-  table += "\n";
-  for (const auto& category : categories)
-    row(category, [&](const TaskResult& result) -> std::optional<double> {
-      const auto found = result.by_category.find(category);
-      return found == result.by_category.end() ? std::nullopt : std::optional(found->second);
-    });
-  row("all", [](const TaskResult& result) { return result.score; });
-  return table;
 }
 
 }  // namespace vlmamba

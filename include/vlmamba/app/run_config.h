@@ -49,11 +49,17 @@ namespace app {
 /// Throws Error (usage) that lists everything wrong.
 void check_run_config(const RunConfig& config, const std::string& where);
 
+/// The same of the section eval alone.
+void check_eval_config(const EvalConfig& config, const std::string& where);
+
 /// The config with absolute paths, so that it means the same from any folder.
 RunConfig resolved(RunConfig config);
 
 /// Reads, overrides, checks and resolves.
 RunConfig read_run_config(const std::string& path, const std::vector<std::string>& overrides);
+
+/// The section eval of a config that need have nothing else but data_root.
+EvalConfig read_eval_config(const std::string& path, const std::vector<std::string>& overrides);
 
 }  // namespace app
 }  // namespace vlmamba

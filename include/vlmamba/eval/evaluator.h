@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -20,26 +21,40 @@ struct TaskResult {
   std::map<std::string, double> by_category;
 };
 
+/// One of several processes that share an evaluation.
+struct Shard {
+  int64_t rank = 0, size = 1;
+};
+
 /// Asks a task's questions and writes FOLDER/TASK/answers.jsonl (LLaVA's fields), results.json, and where there is one
-/// the file for the benchmark's server or judge.
+/// the file for the benchmark's server or judge. Questions about the same picture are asked one behind the other.
+/// Answers are kept as they come: a task that was interrupted goes on where it stopped, and one that is complete is
+/// only scored. Any number of processes with the same folder share the questions; the last one puts the answers
+/// together, which are, byte for byte, those of a single process.
 class Evaluator {
  public:
-  /// `provenance` goes into results.json as it is; `model_id` into every answer.
-  Evaluator(int64_t batch, std::string folder, std::string model_id, io::Json provenance);
+  struct Options {
+    int64_t batch = 32;
+    std::string folder;
+    std::string model_id;  ///< goes into every answer
+    io::Json provenance;   ///< goes into results.json as it is
+    Shard shard = {};
+    bool save_inputs = false;  ///< writes TASK/inputs/: for every question its prompt and ids, and what is shown
+    std::function<bool()> stop = [] { return false; };  ///< asked between steps
+  };
+  explicit Evaluator(Options options) : options_(std::move(options)) {}
 
-  /// Throws Error (data) before anything is asked if a picture is missing.
-  TaskResult run(const TaskConfig& config, const Task& task, const Responder& responder) const;
+  /// `evaluation` names all that answers depend on beside the questions: weights, prompt, sampling. None where it was
+  /// stopped, or where other processes still ask. Throws Error (data) before anything is asked if a picture is missing.
+  std::optional<TaskResult> run(const TaskConfig& config, const Task& task, const Responder& responder,
+                                const std::string& evaluation) const;
 
  private:
-  std::vector<std::string> ask(const TaskConfig& config, const std::vector<TaskQuestion>& questions,
-                               const Responder& responder) const;
-  io::Json answer_line(const TaskQuestion& question, const std::string& answer) const;
-  std::string make_folder(const TaskConfig& config) const;
-  void write(const TaskConfig& config, const std::string& name, const std::string& bytes) const;
+  class Asking;
 
-  int64_t batch_;
-  std::string folder_, model_id_;
-  io::Json provenance_;
+  io::Json answer_line(const TaskQuestion& question, const std::string& answer) const;
+
+  Options options_;
 };
 
 /// A table of categories by tasks, for the terminal; "all" is the last row.

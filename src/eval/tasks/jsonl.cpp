@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <string_view>
+#include <unordered_map>
 
 #include "src/eval/tasks/tasks.h"
 #include "vlmamba/data/example.h"
@@ -26,6 +28,25 @@ std::vector<std::string> texts_of(const Json& json, const char* key, const std::
   return texts;
 }
 
+std::string optional_text(const Json& json, const char* key, const std::string& absent, const std::string& path,
+                          int64_t line) {
+  const Json* value = json.find(key);
+  if (value == nullptr || value->is_null()) return absent;
+  if (value->is_string()) return value->as_string();
+  throw Error(kCode, path + ":" + std::to_string(line),
+              std::string(key) + ": expected a string, got " + std::string(io::kind_name(value->kind())));
+}
+
+void expect_own_ids(const std::vector<TaskQuestion>& questions, const std::vector<int64_t>& lines,
+                    const std::string& path) {
+  std::unordered_map<std::string_view, int64_t> seen;
+  for (size_t i = 0; i < questions.size(); ++i)
+    if (const auto [first, fresh] = seen.emplace(questions[i].id, lines[i]); !fresh)
+      throw Error(kCode, path + ":" + std::to_string(lines[i]),
+                  "question_id: expected each once, got " + questions[i].id + " again after line " +
+                      std::to_string(first->second));
+}
+
 // Anyone's own benchmark: LLaVA's question lines, with the right answer beside each.
 class JsonlTask : public Task {
  public:
@@ -33,11 +54,14 @@ class JsonlTask : public Task {
 
   std::vector<TaskQuestion> questions() const override {
     const std::string& path = config_.questions;
+    std::vector<int64_t> lines;
     auto questions = read_llava_questions(path, [&](const Json& json, TaskQuestion& question) {
+      lines.push_back(json.line);
       question.truths = texts_of(json, json.find("answers") ? "answers" : "answer", path);
       if (config_.metric == JsonlMetric::kChoice) question.options = texts_of(json, "options", path);
     });
     if (questions.empty()) throw Error(kCode, path, "expected questions, got none");
+    expect_own_ids(questions, lines, path);
     for (auto& question : questions)
       if (!question.image.empty()) question.image = picture_path(config_.image_root, question.image);
     return questions;
@@ -117,10 +141,8 @@ std::vector<TaskQuestion> read_llava_questions(const std::string& path,
     question.id = id_text(json, "question_id", path, line);
     question.integer_id = json.find("question_id")->is_integer();
     question.text = question.prompt = text_of(json, "text", path);
-    const Json* image = json.find("image");
-    const Json* category = json.find("category");
-    question.image = image && image->is_string() ? image->as_string() : "";
-    question.category = category && category->is_string() ? category->as_string() : "all";
+    question.image = optional_text(json, "image", "", path, line);
+    question.category = optional_text(json, "category", "all", path, line);
     if (more) more(json, question);
     questions.push_back(std::move(question));
   });
