@@ -19,6 +19,7 @@ struct Command {
 };
 
 Command add_train(CLI::App& app, const Extensions& extensions);
+Command add_chat(CLI::App& app, const Extensions& extensions);
 Command add_check_data(CLI::App& app, const Extensions& extensions);
 Command add_convert(CLI::App& app, const Extensions& extensions);
 Command add_evaluate(CLI::App& app, const Extensions& extensions);
