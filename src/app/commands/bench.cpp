@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "src/app/answer_bench.h"
 #include "src/app/commands/commands.h"
 #include "vlmamba/core/version.h"
 #include "vlmamba/io/atomic_file.h"
@@ -17,6 +18,8 @@ namespace {
 
 struct Options {
   bench::Options bench;
+  AnswerBench answer_bench;
+  bool answers = false;
   std::string device = "cpu", dtype = "fp32", instructions, json;
   int threads = 0;
 };
@@ -51,6 +54,11 @@ class Chosen {
 
 ExitCode run(Options options) {
   auto& bench = options.bench;
+  if (options.answers) {
+    const Chosen chosen(options);
+    run(options.answer_bench);
+    return ExitCode::kOk;
+  }
   if (options.device != "cpu" && options.device != "cuda")
     throw Error(ExitCode::kUsage, "--device", "expected cpu or cuda, got " + options.device);
   if (options.device == "cuda" && !at::hasCUDA())
@@ -97,6 +105,16 @@ Command add_bench(CLI::App& app, const Extensions&) {
       ->capture_default_str();
   command->add_flag("!--no-reference", bench.reference, "leave out the comparison with plain ATen");
   command->add_option("--json", options->json, "write the figures to this file");
+  auto* answers = command->add_flag("--answers", options->answers,
+                                    "measure instead how much faster questions are answered that share pictures");
+  command->add_option("--questions", options->answer_bench.questions, "about each picture, with --answers")
+      ->needs(answers)
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_option("--pictures", options->answer_bench.pictures, "with --answers")
+      ->needs(answers)
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   command->footer(
       "Suites:" + suites +
       "\n\nms: median of the repetitions. GB/s, Gexp/s, Gstep/s: the least bytes that the pass must move, its\n"
