@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "vlmamba/eval/evaluator.h"
+#include "vlmamba/io/atomic_file.h"
 
 namespace vlmamba {
 namespace {
@@ -21,6 +22,22 @@ TEST(Table, HasARowForEachCategoryOfAnyTask) {
             "  what         50.0     0.0\n"
             "  where       100.0       -\n"
             "  all          75.0     0.0\n");
+}
+
+// The code in docs/adding_a_task.md is compiled code, character by character.
+TEST(Documents, AddingATaskShowsWhatIsCompiled) {
+  const std::string root = VLMAMBA_SOURCE_DIR;
+  const auto read = [&](const std::string& path) { return io::read_file(root + "/" + path, ExitCode::kIo); };
+  const std::string page = read("docs/adding_a_task.md"),
+                    compiled = read("tests/consumer/main.cpp") + read("src/eval/tasks/gqa.cpp");
+  const std::string begin = "```cpp\n", end = "```\n";
+  int blocks = 0;
+  for (size_t at = page.find(begin); at != std::string::npos; at = page.find(begin, at), ++blocks) {
+    at += begin.size();
+    const std::string code = page.substr(at, page.find(end, at) - at);
+    EXPECT_NE(compiled.find(code), std::string::npos) << code;
+  }
+  EXPECT_EQ(blocks, 3);
 }
 
 }  // namespace
