@@ -16,6 +16,7 @@ namespace {
 constexpr double kTerminalInterval = 0.2, kFileInterval = 10;  // seconds
 
 std::shared_ptr<spdlog::logger> file_logger;
+std::string quiet_prefix;  // of a process that only warns
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
@@ -26,15 +27,18 @@ std::string duration(double seconds) {
 }
 
 void write(spdlog::level::level_enum level, const std::string& prefix, const std::string& line) {
-  if (::isatty(STDERR_FILENO)) std::fputs("\r\033[K", stderr);  // where a progress line may stand
-  std::fprintf(stderr, "%s%s\n", prefix.c_str(), line.c_str());
   if (file_logger) file_logger->log(level, line);
+  if (!quiet_prefix.empty() && level < spdlog::level::warn) return;
+  if (::isatty(STDERR_FILENO)) std::fputs("\r\033[K", stderr);  // where a progress line may stand
+  std::fprintf(stderr, "%s%s%s\n", quiet_prefix.c_str(), prefix.c_str(), line.c_str());
 }
 
 }  // namespace
 
 void info(const std::string& line) { write(spdlog::level::info, "", line); }
 void warn(const std::string& line) { write(spdlog::level::warn, "warning: ", line); }
+
+void quieten(const std::string& prefix) { quiet_prefix = prefix; }
 
 void set_file(const std::string& path) {
   file_logger.reset();
@@ -63,6 +67,7 @@ Progress::~Progress() {
 
 void Progress::update(int64_t done, const std::string& note) {
   const double time = now();
+  if (!quiet_prefix.empty()) return;
   if (done < total_ && time - shown_ < (terminal_ ? kTerminalInterval : kFileInterval)) return;
   shown_ = time;
   const double rate = static_cast<double>(done - first_) / std::max(time - start_, 1e-9);

@@ -12,6 +12,9 @@ void warn(const std::string& line);
 /// Appends everything that follows to `path` too; empty: to no file. Throws Error (kIo) if it cannot be opened.
 void set_file(const std::string& path);
 
+/// From here on only warnings go to stderr, behind `prefix`, and no progress: for all processes of a run but the first.
+void quieten(const std::string& prefix);
+
 /// Shows how far long work is: on a terminal one line that is rewritten, in a file a plain line every few seconds.
 class Progress {
  public:

@@ -1,0 +1,3 @@
+#pragma once
+
+// Stands for a header of Gloo that LibTorch uses but does not ship. See src/dist/gloo.cpp.
