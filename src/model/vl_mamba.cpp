@@ -13,6 +13,16 @@ using at::Tensor;
 
 constexpr int64_t kChunk = 4096;  // target positions whose logits exist at a time
 
+// Pinned tensors arrive while the GPU still computes.
+Batch moved_to(const at::Device& device, const Batch& batch) {
+  if (batch.input_ids.device() == device) return batch;
+  const auto moved = [&](const Tensor& tensor) {
+    return tensor.defined() ? tensor.to(device, tensor.scalar_type(), /*non_blocking=*/true) : tensor;
+  };
+  return {moved(batch.pixel_values), moved(batch.input_ids), moved(batch.labels), moved(batch.seq_idx),
+          batch.sample_ids};
+}
+
 }  // namespace
 
 VlMamba::VlMamba(std::shared_ptr<VisionEncoder> encoder, std::shared_ptr<Connector> join,
@@ -21,7 +31,10 @@ VlMamba::VlMamba(std::shared_ptr<VisionEncoder> encoder, std::shared_ptr<Connect
       connector(register_module("connector", std::move(join))),
       language_model(register_module("language_model", std::move(language))) {}
 
-Tensor VlMamba::embed(const Batch& batch) const {
+at::Device VlMamba::device() const { return parameters().front().device(); }
+
+Tensor VlMamba::embed(const Batch& given) const {
+  const Batch batch = moved_to(device(), given);
   const Tensor pictures = batch.input_ids.eq(kImageToken);
   const Tensor text = language_model->embed(batch.input_ids.clamp_min(0));
   const auto places = pictures.sum().item<int64_t>();
@@ -38,11 +51,13 @@ Tensor VlMamba::embed_pictures(const Tensor& pixel_values, at::ScalarType type) 
   return connector->forward(vision_encoder->forward(pixel_values.to(type))).to(type);
 }
 
-Tensor VlMamba::logits(const Batch& batch) const {
+Tensor VlMamba::logits(const Batch& given) const {
+  const Batch batch = moved_to(device(), given);
   return language_model->head(language_model->forward(embed(batch), batch.seq_idx)).to(at::kFloat);
 }
 
-VlMamba::Loss VlMamba::loss(const Batch& batch) const {
+VlMamba::Loss VlMamba::loss(const Batch& given) const {
+  const Batch batch = moved_to(device(), given);
   const Tensor hidden = language_model->forward(embed(batch), batch.seq_idx);
   const int64_t length = batch.labels.size(1);
   const Tensor labels = batch.labels.slice(1, 1).flatten();

@@ -29,6 +29,7 @@ struct ModelConfig {
 
 /// The composition: pictures through encoder and connector into the places of the text that hold kImageToken, and all
 /// through the language model. Children: vision_encoder, connector, language_model.
+/// A batch may lie on the CPU while the model is on a GPU.
 class VlMamba : public torch::nn::Module {
  public:
   VlMamba(std::shared_ptr<VisionEncoder> vision_encoder, std::shared_ptr<Connector> connector,
@@ -43,6 +44,9 @@ class VlMamba : public torch::nn::Module {
 
   /// fp32 logits of every position: [B,L,vocab].
   at::Tensor logits(const Batch& batch) const;
+
+  /// Where the parameters are.
+  at::Device device() const;
 
   struct Loss {
     at::Tensor loss_sum;  ///< sum of the cross-entropies of all targets, fp32, with gradient
