@@ -1,5 +1,8 @@
 #include "vlmamba/app/build.h"
 
+#include <ATen/detail/CUDAHooksInterface.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+
 #include <algorithm>
 #include <filesystem>
 
@@ -47,6 +50,18 @@ Tokenizer load_tokenizer(const RunConfig& config) {
   tokenizer.end_of_text_id();  // answers end with it
   check_vocabulary(tokenizer, config.tokenizer, config.model.language_model.vocab_size);
   return tokenizer;
+}
+
+void place_model(VlMamba& model, DeviceChoice device, int64_t local_rank) {
+  const int64_t gpus = at::detail::getCUDAHooks().getNumGPUs();
+  if (device == DeviceChoice::kCpu || (device == DeviceChoice::kAuto && gpus == 0)) return;
+  if (local_rank >= gpus)
+    throw Error(ExitCode::kUsage, "device",
+                "expected a GPU for each process of this machine, got " + std::to_string(gpus) + " for process " +
+                    std::to_string(local_rank));
+  const at::Device gpu(at::kCUDA, static_cast<c10::DeviceIndex>(local_rank));
+  c10::impl::VirtualGuardImpl(at::kCUDA).setDevice(gpu);  // what is allocated without a device in sight goes there too
+  model.to(gpu);
 }
 
 StageData load_stage_data(const RunConfig& config, const StageConfig& stage, const Tokenizer& tokenizer,
@@ -101,6 +116,7 @@ CheckpointPlace find_checkpoint(const std::string& path) {
 }
 
 Responder LoadedModel::responder(const SamplingConfig& sampling, uint64_t seed, int64_t memory) const {
+  place_model(*model, config.device);
   return Responder({model, tokenizer, config.prompt, ImageProcessor(config.image_processor)}, sampling, seed, memory);
 }
 

@@ -19,7 +19,7 @@ io::CheckpointFolder checkpoints_of(const RunConfig& config, size_t stage) {
 
 // The newest whole checkpoint of a stage, or none where there is none at all. A stage whose checkpoints are all damaged
 // is no fresh one.
-std::optional<int64_t> newest(const RunConfig& config, size_t stage) {
+std::optional<int64_t> newest_whole(const RunConfig& config, size_t stage) {
   std::string last_damage;
   const auto step = checkpoints_of(config, stage).newest([&](const std::string& why) {
     log::warn("passing over a damaged checkpoint: " + why);
@@ -45,18 +45,31 @@ RunLock::RunLock(const std::string& run) {
 
 RunLock::~RunLock() { ::close(descriptor_); }
 
-Run::Run(const RunConfig& config, const Extensions& extensions, std::function<bool()> stop_requested)
+Run::Run(const RunConfig& config, const Extensions& extensions, std::shared_ptr<Comm> comm,
+         std::function<bool()> stop_requested)
     : config_(config),
+      comm_(std::move(comm)),
       stop_requested_(std::move(stop_requested)),
       tokenizer_(load_tokenizer(config)),
-      model_(build_model(config.model, static_cast<uint64_t>(config.seed), extensions.connectors)) {}
+      model_(build_model(config.model, static_cast<uint64_t>(config.seed), extensions.connectors)) {
+  place_model(*model_, config.device, comm_->local_rank());
+}
+
+// Rank 0 looks and tells the others, so that all do the same whatever the disk shows them.
+std::optional<int64_t> Run::newest(size_t stage) const {
+  std::string found;
+  if (comm_->is_first())
+    if (const auto step = newest_whole(config_, stage)) found = std::to_string(*step);
+  found = comm_->broadcast(found, 0);
+  return found.empty() ? std::nullopt : std::optional<int64_t>(std::stoll(found));
+}
 
 ExitCode Run::train(const std::vector<size_t>& chosen) {
   // The last stage that was begun is continued; what came before it is finished.
   size_t first = 0;
   for (size_t i = 0; i < chosen.size(); ++i)
-    if (newest(config_, chosen[i])) first = i;
-  if (!newest(config_, chosen[first]) && chosen[first] > 0) start_from_stage_before(chosen[first]);
+    if (newest(chosen[i])) first = i;
+  if (!newest(chosen[first]) && chosen[first] > 0) start_from_stage_before(chosen[first]);
   for (size_t i = first; i < chosen.size(); ++i)
     if (train_stage(chosen[i]) == StageEnd::kStopped) {
       log::info("stopped in good order; continue with: vlmamba train --resume " + config_.output_dir);
@@ -67,10 +80,10 @@ ExitCode Run::train(const std::vector<size_t>& chosen) {
 }
 
 void Run::start_from_stage_before(size_t stage) {
-  const auto step = newest(config_, stage - 1);
+  const auto step = newest(stage - 1);
   if (!step) {
     for (size_t earlier = 0; earlier + 1 < stage; ++earlier)
-      if (newest(config_, earlier))
+      if (newest(earlier))
         throw Error(ExitCode::kUsage, "--stage " + config_.stages[stage].name,
                     "expected stage " + config_.stages[stage - 1].name + " to be trained before it, got a run where " +
                         config_.stages[earlier].name + " is the last");
@@ -85,10 +98,11 @@ void Run::start_from_stage_before(size_t stage) {
 StageEnd Run::train_stage(size_t index) {
   const StageConfig& stage = config_.stages[index];
   const StageData data = load_stage_data(config_, stage, tokenizer_, model_->vision_encoder->num_patches());
-  Trainer trainer(*model_, data,
-                  {stage, static_cast<uint64_t>(config_.seed), static_cast<uint32_t>(index),
-                   config_.output_dir + "/" + stage.name, checkpoint_companions(config_, tokenizer_), stop_requested_});
-  if (const auto step = newest(config_, index)) {
+  Trainer trainer(
+      *model_, data,
+      {stage, static_cast<uint64_t>(config_.seed), static_cast<uint32_t>(index), config_.output_dir + "/" + stage.name,
+       checkpoint_companions(config_, tokenizer_), stop_requested_, comm_, config_.distributed});
+  if (const auto step = newest(index)) {
     trainer.restore(*step);
     log::info("stage " + stage.name + " resumes at step " + std::to_string(*step) + " of " +
               std::to_string(trainer.total_steps()));

@@ -3,11 +3,13 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "vlmamba/app/build.h"
 #include "vlmamba/core/error.h"
+#include "vlmamba/dist/comm.h"
 
 namespace vlmamba::app {
 
@@ -27,16 +29,19 @@ class RunLock {
 class Run {
  public:
   /// Builds the model; writes nothing. `config` must outlive the run.
-  Run(const RunConfig& config, const Extensions& extensions, std::function<bool()> stop_requested);
+  Run(const RunConfig& config, const Extensions& extensions, std::shared_ptr<Comm> comm,
+      std::function<bool()> stop_requested);
 
   /// The stages `chosen` (indices into config.stages), in order: ok, or preempted where a stop was requested.
   ExitCode train(const std::vector<size_t>& chosen);
 
  private:
+  std::optional<int64_t> newest(size_t stage) const;
   void start_from_stage_before(size_t stage);
   StageEnd train_stage(size_t stage);
 
   const RunConfig& config_;
+  std::shared_ptr<Comm> comm_;
   std::function<bool()> stop_requested_;
   Tokenizer tokenizer_;
   std::shared_ptr<VlMamba> model_;

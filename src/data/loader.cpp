@@ -17,7 +17,8 @@ Loader::Loader(const std::vector<Record>& records, const ExampleReader& reader, 
       reader_(reader),
       sampler_(std::move(sampler)),
       plan_(plan),
-      position_(first_step * plan.global_batch) {
+      step_size_(plan.global_batch / plan.world),
+      place_(first_step * step_size_) {
   for (int64_t i = 0; i < plan.threads; ++i) threads_.emplace_back([this] { work(); });
 }
 
@@ -30,10 +31,15 @@ Loader::~Loader() {
   for (auto& thread : threads_) thread.join();
 }
 
+int64_t Loader::position_of(int64_t place) const {
+  const int64_t micro = place / plan_.micro_batch;  // of this process
+  return (micro * plan_.world + plan_.rank) * plan_.micro_batch + place % plan_.micro_batch;
+}
+
 void Loader::refill() {
   const int64_t steps = threads_.empty() ? 1 : 1 + kStepsAhead;
-  while (static_cast<int64_t>(window_.size()) < steps * plan_.global_batch) {
-    const auto index = static_cast<size_t>(sampler_.at(position_++));
+  while (static_cast<int64_t>(window_.size()) < steps * step_size_) {
+    const auto index = static_cast<size_t>(sampler_.at(position_of(place_++)));
     window_.push_back(std::make_shared<Slot>(Slot{&records_[index], false, false, {}, {}}));
   }
 }
@@ -70,7 +76,7 @@ StepBatches Loader::next() {
   {
     std::unique_lock lock(mutex_);
     refill();
-    const auto end = window_.begin() + plan_.global_batch;
+    const auto end = window_.begin() + step_size_;
     if (!threads_.empty()) {
       work_waits_.notify_all();
       caller_waits_.wait(

@@ -46,7 +46,7 @@ TrainState StageCheckpoints::read(int64_t step, VlMamba& model, Optimizer& optim
   const std::string folder = folder_.step_path(step) + "/";
   const TrainState state = read_state(folder + kState);
   load_weights(model, folder + kWeights);
-  copy_weights(optimizer.state(), io::WeightFiles(folder + kOptimizer));
+  optimizer.load_state(io::WeightFiles(folder + kOptimizer));
   optimizer.set_steps_done(state.step);
   return state;
 }

@@ -5,10 +5,12 @@
 
 #include <chrono>
 #include <cmath>
+#include <optional>
 
 #include "vlmamba/core/error.h"
 #include "vlmamba/core/log.h"
 #include "vlmamba/data/loader.h"
+#include "vlmamba/dist/replicas.h"
 #include "vlmamba/train/lr_schedule.h"
 #include "vlmamba/train/run_log.h"
 #include "vlmamba/train/stage_summary.h"
@@ -31,11 +33,15 @@ std::string text(const char* format, double value) {
   return buffer;
 }
 
-void check_batch(const StageConfig& stage) {
+void check_batch(const StageConfig& stage, int64_t ranks) {
   if (stage.batch.global_batch % stage.batch.micro_batch != 0)
     throw Error(ExitCode::kUsage, "stages." + stage.name + ".batch.micro_batch",
                 "expected a divisor of global_batch (" + std::to_string(stage.batch.global_batch) + "), got " +
                     std::to_string(stage.batch.micro_batch));
+  if (stage.batch.global_batch % (stage.batch.micro_batch * ranks) != 0)
+    throw Error(ExitCode::kUsage, "stages." + stage.name + ".batch.global_batch",
+                "expected a multiple of micro_batch x processes (" + std::to_string(stage.batch.micro_batch) + " x " +
+                    std::to_string(ranks) + "), got " + std::to_string(stage.batch.global_batch));
 }
 
 }  // namespace
@@ -47,7 +53,8 @@ Trainer::Trainer(VlMamba& model, const StageData& data, Setup setup)
       total_steps_(planned_steps(setup_.stage, static_cast<int64_t>(data.training.size()))),
       optimizer_(model, setup_.stage.trainable, setup_.stage.optimizer),
       checkpoints_(setup_.folder, setup_.stage.name, total_steps_, setup_.companions) {
-  check_batch(setup_.stage);
+  check_batch(setup_.stage, setup_.comm->size());
+  optimizer_.distribute(model, *setup_.comm, setup_.distributed.bucket_mib << 20);
 }
 
 void Trainer::restore(int64_t step) { state_ = checkpoints_.read(step, model_, optimizer_); }
@@ -67,30 +74,52 @@ void Trainer::check_finite(double value, const std::string& what, const StepBatc
                   "; the weights were not changed, samples:" + samples);
 }
 
+bool Trainer::stop_requested_anywhere() const { return setup_.comm->max({setup_.stop_requested() ? 1.0 : 0.0})[0] > 0; }
+
+void Trainer::compare_ranks(bool all_parameters) const {
+  NamedTensors tensors = named_parameters(model_);
+  if (!all_parameters) std::erase_if(tensors, [](const auto& named) { return !named.second.requires_grad(); });
+  compare_replicas(*setup_.comm, tensors, "stage " + setup_.stage.name + ", step " + std::to_string(state_.step));
+}
+
 Trainer::StepResult Trainer::train_step(const StepBatches& batches) {
+  Comm& comm = *setup_.comm;
+  const auto counts = comm.sum({static_cast<double>(batches.num_tokens), static_cast<double>(batches.num_images)});
   optimizer_.zero_grad();
   double loss_sum = 0;
   for (const Batch& batch : batches.micro_batches) {
+    if (&batch == &batches.micro_batches.back()) optimizer_.sum_in_next_backward();
     const auto loss = model_.loss(batch);
     loss_sum += loss.loss_sum.item<double>();
-    // Divided by the targets of the whole step, so that accumulation changes nothing.
-    if (loss.loss_sum.requires_grad())
-      torch::autograd::backward({loss.loss_sum / static_cast<double>(batches.num_tokens)}, {});
+    // Divided by the targets of the whole step on all ranks, so that neither accumulation nor their number changes
+    // anything.
+    if (loss.loss_sum.requires_grad()) torch::autograd::backward({loss.loss_sum / counts[0]}, {});
   }
-  const double loss = loss_sum / static_cast<double>(batches.num_tokens);
+  optimizer_.finish_gradients();
+  const double loss = comm.sum(std::vector<double>{loss_sum})[0] / counts[0];
   check_finite(loss, "loss", batches);
   const double norm = optimizer_.clip_gradients();
   check_finite(norm, "norm of the gradients", batches);
   optimizer_.step(lr_factor(setup_.stage.schedule, state_.step, total_steps_));
-  return {loss, norm, batches.num_tokens, batches.num_images};
+  return {loss, norm, static_cast<int64_t>(counts[0]), static_cast<int64_t>(counts[1])};
+}
+
+void Trainer::write_checkpoint() {
+  optimizer_.collect_state();
+  if (setup_.comm->is_first()) checkpoints_.write(model_, optimizer_, state_, setup_.stage.checkpoint.keep_last);
 }
 
 StageEnd Trainer::run() {
   const StageConfig& stage = setup_.stage;
-  RunLog run_log(setup_.folder, state_.step);
-  Loader loader(data_.training, data_.reader,
-                Sampler(setup_.seed, setup_.stage_index, static_cast<int64_t>(data_.training.size())),
-                {stage.batch.global_batch, stage.batch.micro_batch, stage.batch.loader_threads}, state_.step);
+  const Comm& comm = *setup_.comm;
+  std::optional<RunLog> run_log;
+  if (comm.is_first()) run_log.emplace(setup_.folder, state_.step);
+  compare_ranks(/*all_parameters=*/true);
+  Loader loader(
+      data_.training, data_.reader,
+      Sampler(setup_.seed, setup_.stage_index, static_cast<int64_t>(data_.training.size())),
+      {stage.batch.global_batch, stage.batch.micro_batch, stage.batch.loader_threads, comm.rank(), comm.size()},
+      state_.step);
   log::Progress progress(stage.name, total_steps_, state_.step);
   while (state_.step < total_steps_) {
     const auto start = Clock::now();
@@ -117,18 +146,20 @@ StageEnd Trainer::run() {
       metrics.set("images", state_.images);
       if (validates) {
         Json& losses = metrics.set("validation_loss", Json::object());
-        for (const auto& [name, loss] : validation_losses(model_, data_, stage.batch.micro_batch))
+        for (const auto& [name, loss] : validation_losses(model_, data_, stage.batch.micro_batch, *setup_.comm))
           losses.set(name, loss);
       }
       timing.set("step", state_.step);
       timing.set("tokens_per_s", static_cast<double>(result.num_tokens) * 1000 / step_ms);
       timing.set("step_ms", step_ms);
       timing.set("data_ms", data_ms);
-      run_log.write(metrics, timing);
+      if (run_log) run_log->write(metrics, timing);
     }
-    const bool stops = !last && setup_.stop_requested();
-    if (last || stops || (stage.checkpoint.every > 0 && state_.step % stage.checkpoint.every == 0))
-      checkpoints_.write(model_, optimizer_, state_, stage.checkpoint.keep_last);
+    if (setup_.distributed.compare_every > 0 && state_.step % setup_.distributed.compare_every == 0)
+      compare_ranks(/*all_parameters=*/false);
+    const bool stops = stop_requested_anywhere() && !last;
+    if (last || stops || (stage.checkpoint.every > 0 && state_.step % stage.checkpoint.every == 0)) write_checkpoint();
+    if (last || stops) setup_.comm->barrier();  // a launcher ends all when one rank has ended
     progress.update(state_.step, "loss " + text("%.4f", result.loss));
     if (stops) return StageEnd::kStopped;
   }

@@ -8,7 +8,8 @@
 
 namespace vlmamba {
 
-std::map<std::string, double> validation_losses(const VlMamba& model, const StageData& data, int64_t micro_batch) {
+std::map<std::string, double> validation_losses(const VlMamba& model, const StageData& data, int64_t micro_batch,
+                                                Comm& comm) {
   const at::NoGradGuard no_grad;
   std::map<std::string, double> losses;
   for (size_t set = 0; set < data.validation.size(); ++set) {
@@ -16,7 +17,8 @@ std::map<std::string, double> validation_losses(const VlMamba& model, const Stag
     int64_t tokens = 0;
     const auto& records = data.validation[set];
     const auto size = static_cast<size_t>(micro_batch);
-    for (size_t first = 0; first < records.size(); first += size) {
+    const auto rank = static_cast<size_t>(comm.rank()), ranks = static_cast<size_t>(comm.size());
+    for (size_t first = rank * size; first < records.size(); first += ranks * size) {
       std::vector<Example> examples;
       std::vector<const Example*> row;
       for (size_t i = first; i < std::min(records.size(), first + size); ++i)
@@ -26,7 +28,8 @@ std::map<std::string, double> validation_losses(const VlMamba& model, const Stag
       sum += loss.loss_sum.item<double>();
       tokens += loss.num_tokens;
     }
-    if (tokens > 0) losses[data.set_names[set]] = sum / static_cast<double>(tokens);
+    const auto all = comm.sum({sum, static_cast<double>(tokens)});
+    if (all[1] > 0) losses[data.set_names[set]] = all[0] / all[1];
   }
   return losses;
 }

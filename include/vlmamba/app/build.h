@@ -17,6 +17,10 @@ namespace vlmamba::app {
 /// The config's tokenizer. Throws Error (weights) if it knows more ids than the language model.
 Tokenizer load_tokenizer(const RunConfig& config);
 
+/// Puts the model where the config says, on a machine of several GPUs on that of this rank. Throws Error (usage) where
+/// there is none.
+void place_model(VlMamba& model, DeviceChoice device, int64_t local_rank = 0);
+
 /// The records of a stage and what turns them into examples.
 StageData load_stage_data(const RunConfig& config, const StageConfig& stage, const Tokenizer& tokenizer,
                           int64_t tokens_per_image);

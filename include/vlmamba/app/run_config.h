@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -7,11 +8,19 @@
 #include "vlmamba/core/fields.h"
 #include "vlmamba/data/image_processor.h"
 #include "vlmamba/data/prompt.h"
+#include "vlmamba/dist/dist_config.h"
 #include "vlmamba/eval/eval_config.h"
 #include "vlmamba/model/vl_mamba.h"
 #include "vlmamba/train/stage.h"
 
 namespace vlmamba {
+
+enum class DeviceChoice { kAuto, kCpu, kCuda };
+constexpr auto enum_names(DeviceChoice) {
+  return std::array{EnumName<DeviceChoice>{DeviceChoice::kAuto, "auto"},
+                    EnumName<DeviceChoice>{DeviceChoice::kCpu, "cpu"},
+                    EnumName<DeviceChoice>{DeviceChoice::kCuda, "cuda"}};
+}
 
 /// One whole run: a model's history from its parts to its evaluation.
 struct RunConfig {
@@ -20,6 +29,8 @@ struct RunConfig {
   std::string data_root;
   std::string weights_root;
   std::string tokenizer;
+  DeviceChoice device = DeviceChoice::kAuto;
+  DistConfig distributed;
   ModelConfig model;
   ImageProcessorConfig image_processor;
   PromptConfig prompt;
@@ -35,6 +46,8 @@ struct RunConfig {
     f("weights_root", weights_root,
       "folder that relative paths of tokenizer and weights start from; empty: the working directory");
     f("tokenizer", tokenizer, "Hugging Face's tokenizer.json, or its folder");
+    f("device", device, "where the model runs: a GPU where there is one (auto), the CPU, or a GPU");
+    f("distributed", distributed, "several processes, as torchrun, SLURM or Open MPI start them");
     f("model", model, "the architecture, always in full");
     f("image_processor", image_processor, "how pictures become pixels");
     f("prompt", prompt, "how conversations become ids");

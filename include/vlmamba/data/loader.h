@@ -15,14 +15,15 @@
 
 namespace vlmamba {
 
-/// How a step's records are cut into batches.
+/// How a step's records are cut into batches. Micro-batch m of a step belongs to process m % world.
 struct BatchPlan {
-  int64_t global_batch;  ///< records of an optimizer step
-  int64_t micro_batch;   ///< records of a forward pass; divides global_batch
-  int64_t threads;       ///< that read examples ahead; 0: the caller reads
+  int64_t global_batch;         ///< records of an optimizer step, of all processes
+  int64_t micro_batch;          ///< records of a forward pass; divides global_batch
+  int64_t threads;              ///< that read examples ahead; 0: the caller reads
+  int64_t rank = 0, world = 1;  ///< this process, and how many there are
 };
 
-/// All batches of one optimizer step, and the counts that its loss is divided by.
+/// All batches of one optimizer step that are this process's, and their counts.
 struct StepBatches {
   std::vector<Batch> micro_batches;
   int64_t num_tokens = 0;  ///< targets
@@ -50,7 +51,8 @@ class Loader {
     Example example;
     std::exception_ptr failure;
   };
-  void refill();  // keeps the window of records ahead of the caller full
+  int64_t position_of(int64_t place) const;  // of what this process reads at a place, counted from the run's start
+  void refill();                             // keeps the window of records ahead of the caller full
   void work();
   void read(Slot& slot) const;
 
@@ -58,7 +60,8 @@ class Loader {
   const ExampleReader& reader_;
   Sampler sampler_;
   BatchPlan plan_;
-  int64_t position_;  // of the first record that is not in the window
+  int64_t step_size_;  // records of a step that are this process's
+  int64_t place_;      // of the first record that is not in the window
 
   std::mutex mutex_;
   std::condition_variable work_waits_, caller_waits_;

@@ -32,6 +32,7 @@ struct OptimizerConfig {
   double beta2 = 0.999;
   double eps = 1e-8;
   double clip = 1.0;
+  bool sharded = false;
   std::map<std::string, PartOptimizerConfig> parts;
 
   template <typename F>
@@ -43,6 +44,7 @@ struct OptimizerConfig {
     f("beta2", beta2, "decay of the mean of their squares", Range{0, 0.99999999});
     f("eps", eps, "added to the root of that mean", Range{0});
     f("clip", clip, "largest norm of all gradients together; 0: any", Range{0});
+    f("sharded", sharded, "each process keeps the moments of a share of the parameters alone (ZeRO-1); same result");
     f("parts", parts, "by part (vision_encoder, connector, language_model): what differs there");
   }
 };

@@ -5,6 +5,8 @@
 #include <map>
 #include <string>
 
+#include "vlmamba/dist/comm.h"
+#include "vlmamba/dist/dist_config.h"
 #include "vlmamba/model/vl_mamba.h"
 #include "vlmamba/train/optimizer.h"
 #include "vlmamba/train/stage.h"
@@ -27,6 +29,8 @@ class Trainer {
     /// What every checkpoint holds beside weights, optimizer and state: config, tokenizer, processor.
     std::map<std::string, std::string> companions;
     std::function<bool()> stop_requested = [] { return false; };
+    std::shared_ptr<Comm> comm = alone();  ///< with the other processes that train this stage
+    DistConfig distributed{};
   };
 
   /// Freezes and groups the model's parameters. Throws Error (usage) for sizes that do not fit. model and data must
@@ -39,8 +43,9 @@ class Trainer {
   /// A table of what trains: parts, groups, parameters, steps. For the user.
   std::string summary() const;
 
-  /// Trains up to the last step, where a checkpoint is written, or until a stop is requested, where one is too. Throws
-  /// Error (non-finite) before a step that would destroy the weights.
+  /// Trains up to the last step, where a checkpoint is written, or until a stop is requested of any rank, where one is
+  /// too. Throws Error (non-finite), on all ranks alike, before a step that would destroy the weights. Rank 0 alone
+  /// writes.
   StageEnd run();
 
   const TrainState& state() const { return state_; }
@@ -52,6 +57,9 @@ class Trainer {
     int64_t num_tokens, num_images;
   };
   StepResult train_step(const struct StepBatches& batches);
+  bool stop_requested_anywhere() const;
+  void compare_ranks(bool all_parameters) const;
+  void write_checkpoint();
   void check_finite(double value, const std::string& what, const struct StepBatches& batches) const;
 
   VlMamba& model_;

@@ -2,12 +2,15 @@
 #include <csignal>
 #include <filesystem>
 #include <memory>
+#include <optional>
 
 #include "src/app/commands/commands.h"
 #include "src/app/run.h"
 #include "vlmamba/app/build.h"
 #include "vlmamba/core/log.h"
 #include "vlmamba/core/version.h"
+#include "vlmamba/dist/launch.h"
+#include "vlmamba/dist/replicas.h"
 #include "vlmamba/io/atomic_file.h"
 #include "vlmamba/io/config.h"
 
@@ -81,24 +84,49 @@ ExitCode plan(RunConfig config, const std::vector<size_t>& chosen, const Extensi
   return ExitCode::kOk;
 }
 
+// Rank 0 alone keeps the run's folder; the others come in when it is there.
+class RunFolder {
+ public:
+  RunFolder(const RunConfig& config, Comm& comm) {
+    const std::string text = io::write_config(config).to_string(2) + "\n";
+    compare_replicas(comm, "config", text, "start");
+    if (comm.is_first()) {
+      make_folder(config.output_dir);
+      lock_.emplace(config.output_dir);
+      io::write_file_atomically(config.output_dir + "/config.json", text);
+    }
+    comm.barrier();
+    const std::string rank = std::to_string(comm.rank());
+    if (!comm.is_first()) log::quieten("rank " + rank + ": ");
+    log::set_file(config.output_dir + (comm.is_first() ? "/log.txt" : "/log.rank_" + rank + ".txt"));
+    log::info("vlmamba " + version() + ", LibTorch " + libtorch_version() + ", run " + config.output_dir +
+              (comm.is_alone() ? "" : ", rank " + rank + " of " + std::to_string(comm.size())));
+  }
+
+ private:
+  std::optional<RunLock> lock_;
+};
+
+ExitCode train_as_rank(const RunConfig& config, const std::vector<size_t>& chosen, const Extensions& extensions,
+                       bool resumes, const std::shared_ptr<Comm>& comm) {
+  if (comm->is_first() && !resumes && fs::exists(config.output_dir + "/config.json"))
+    throw Error(
+        ExitCode::kUsage, config.output_dir,
+        "expected a folder without a run, got one; continue it with --resume, or name another with --set output_dir=…");
+  Run run(config, extensions, comm,
+          [] { return stop_signal != 0; });  // before anything is written: bad weights leave no run behind
+  const RunFolder folder(config, *comm);
+  std::signal(SIGTERM, on_stop_signal);
+  std::signal(SIGINT, on_stop_signal);
+  return run.train(chosen);
+}
+
 ExitCode train(const Options& options, const Extensions& extensions) {
   const RunConfig config = read_config(options);
   const auto chosen = chosen_stages(config, options.stage);
   if (options.dry_run) return plan(config, chosen, extensions);
-  if (options.resume.empty() && fs::exists(config.output_dir + "/config.json"))
-    throw Error(
-        ExitCode::kUsage, config.output_dir,
-        "expected a folder without a run, got one; continue it with --resume, or name another with --set output_dir=…");
-  Run run(config, extensions,
-          [] { return stop_signal != 0; });  // before anything is written: bad weights leave no run behind
-  make_folder(config.output_dir);
-  const RunLock lock(config.output_dir);
-  io::write_file_atomically(config.output_dir + "/config.json", io::write_config(config).to_string(2) + "\n");
-  log::set_file(config.output_dir + "/log.txt");
-  log::info("vlmamba " + version() + ", LibTorch " + libtorch_version() + ", run " + config.output_dir);
-  std::signal(SIGTERM, on_stop_signal);
-  std::signal(SIGINT, on_stop_signal);
-  return run.train(chosen);
+  const std::shared_ptr<Comm> comm = join_launched(config.distributed);
+  return as_rank(*comm, [&] { return train_as_rank(config, chosen, extensions, !options.resume.empty(), comm); });
 }
 
 }  // namespace
