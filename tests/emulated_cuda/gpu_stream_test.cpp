@@ -31,7 +31,9 @@ class StreamTest : public KernelTest {
     ASSERT_EQ(recorded.size(), called.size());
     for (size_t i = 0; i < called.size(); ++i) {
       ASSERT_EQ(recorded[i].defined(), called[i].defined()) << i;
-      if (called[i].defined()) EXPECT_TRUE(at::equal(recorded[i], called[i])) << "tensor " << i;
+      if (called[i].defined()) {
+        EXPECT_TRUE(at::equal(recorded[i], called[i])) << "tensor " << i;
+      }
     }
   }
   void expect_scan_same_when_replayed(const ScanShape& shape) {
