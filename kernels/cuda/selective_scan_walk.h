@@ -10,11 +10,11 @@ namespace vlmamba::cuda::scan {
 
 template <class T>
 constexpr int kWalkWarps = std::is_same_v<T, double> ? 2 : 4;
-// Blocks that a processor must be able to hold: bounds the registers. The adjoint serves small problems.
+// Blocks that a processor must be able to hold: bounds the registers. What gives no outputs would spill with one more.
 template <class T, ScanPass kPass>
 constexpr int kWalkBlocks = std::is_same_v<T, double>     ? 1
-                            : kPass == ScanPass::kAdjoint ? 4
-                                                          : 5;
+                            : kPass == ScanPass::kOutputs ? 5
+                                                          : 4;
 template <class T, int kN>
 constexpr int kWalkChannels = kWalkWarps<T>* Geometry<kN>::kWarpChannels;
 
