@@ -143,6 +143,21 @@ bool finish_barrier() {
   return false;
 }
 
+// Lets each of the threads [first, last) run to its next operation; false if none can.
+bool run_threads(size_t first, size_t last) {
+  bool ran = false;
+  for (const size_t i : ordered(last - first)) {
+    Thread& thread = *engine.threads[first + i];
+    if (thread.state != State::kRuns) continue;
+    engine.current = &thread;
+    position = &thread.position;
+    thread.fibre.resume();
+    if (engine.error) std::rethrow_exception(std::exchange(engine.error, nullptr));
+    ran = true;
+  }
+  return ran;
+}
+
 void run_block(const Position& block, size_t shared_bytes, const std::function<void()>& body) {
   // NaN in every floating-point type, or a small number: what an earlier block might have left.
   std::memset(engine.shared, engine.order % 2 == 0 ? 0xff : 1, shared_bytes);
@@ -165,19 +180,11 @@ void run_block(const Position& block, size_t shared_bytes, const std::function<v
       thread.state = State::kFinished;
     });
   }
-  for (bool finished = false; !finished;) {
-    bool ran = false;
-    for (const size_t i : ordered(engine.size)) {
-      Thread& thread = *engine.threads[i];
-      if (thread.state != State::kRuns) continue;
-      engine.current = &thread;
-      position = &thread.position;
-      thread.fibre.resume();
-      if (engine.error) std::rethrow_exception(std::exchange(engine.error, nullptr));
-      ran = true;
-    }
-    finished = !ran && finish_barrier();
-  }
+  const size_t together = engine.order == 2 ? kWarp : engine.size;
+  for (bool finished = false; !finished; finished = finish_barrier())
+    for (size_t first = 0; first < engine.size; first += together)
+      while (run_threads(first, std::min(first + together, engine.size))) {
+      }
 }
 
 bool fits(const Index3& grid, const Index3& block, size_t shared_bytes) {

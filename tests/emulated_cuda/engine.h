@@ -21,7 +21,8 @@ class KernelError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// 0: threads and blocks in ascending order; 1: in descending order; else a new random order for every block and step.
+/// 0: threads and blocks in ascending order; 1: in descending order; 2: each warp as far as it can go before the next
+/// begins; else a new random order for every block and step.
 void set_thread_order(uint64_t seed);
 
 /// What adapters are told about the device: small, so that small shapes reach every way of splitting work.
