@@ -43,6 +43,14 @@ TEST(Convert, AnExportedCheckpointComesBackByteForByte) {
             bytes_of(whole, "language_model.backbone.layers.0.mixer.A_log"));
   EXPECT_EQ(language.find("vision_encoder.embeddings.patch_embedding.weight"), nullptr);
 
+  EXPECT_THAT(test::vlmamba({"inspect", out}).out, HasSubstr("a model of vlmamba"));
+  EXPECT_THAT(
+      test::vlmamba({"forward", "--checkpoint", out, "--input", out + "/model.safetensors", "--output", "x"}).err,
+      HasSubstr("expected pixel_values, input_ids and attention_mask"));
+  const auto hint = test::vlmamba({"generate", "--checkpoint", out, "--prompt", "hi"});
+  EXPECT_EQ(hint.code, 4);
+  EXPECT_THAT(hint.err, HasSubstr("vlmamba convert --to checkpoint"));
+
   const std::string back = tiny.run("back");
   ASSERT_EQ(convert(out, back, "checkpoint").code, 0);
   for (const char* file : {"model.safetensors", "config.json", "tokenizer.json", "state.json"})
@@ -51,6 +59,31 @@ TEST(Convert, AnExportedCheckpointComesBackByteForByte) {
     return test::vlmamba({"generate", "--checkpoint", checkpoint, "--prompt", "hi", "--print-ids"}).out;
   };
   EXPECT_EQ(ask(back), ask(tiny.run()));
+}
+
+TEST(Convert, AnMlpConnectorBecomesLlavasProjectorAndIsReadAgain) {
+  const TinyRun tiny;
+  EXPECT_EQ(tiny.train({"model.connector.kind=mlp"}).code, 0);
+  const std::string step = tiny.run() + "/instruct/checkpoints/step_00000005", out = tiny.run("llava");
+  const auto outcome = convert(tiny.run(), out, "llava-projector");
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const std::string path = out + "/mm_projector.bin";
+  const io::WeightFiles ours(step), projector(path);
+  EXPECT_EQ(projector.format(), "torch");
+  ASSERT_EQ(projector.tensors().size(), 4u);
+  for (const auto& [llava, name] : {std::pair("0.weight", "fc1.weight"),
+                                    {"0.bias", "fc1.bias"},
+                                    {"2.weight", "fc2.weight"},
+                                    {"2.bias", "fc2.bias"}})
+    EXPECT_EQ(bytes_of(projector, std::string("model.mm_projector.") + llava),
+              bytes_of(ours, std::string("connector.") + name));
+  EXPECT_THAT(test::vlmamba({"inspect", path}).out, HasSubstr("a connector of LLaVA"));
+  EXPECT_EQ(tiny.train({"model.connector.kind=mlp", "model.connector.pretrained=" + path}, "again").code, 0);
+
+  ASSERT_EQ(tiny.train({}, "scan").code, 0);
+  const auto refused = convert(tiny.run("scan"), tiny.run("none"), "llava-projector");
+  EXPECT_EQ(refused.code, 4);
+  EXPECT_THAT(refused.err, HasSubstr("model.connector.kind: expected mlp, the one that LLaVA knows, got vss_l2"));
 }
 
 // A Mamba of one layer in mamba_ssm's format, with the head that it stores twice.
@@ -126,7 +159,9 @@ TEST(Convert, RefusesWhatItCannotDo) {
   const test::Folder folder;
   const std::string official = (folder / "official").string(), out = (folder / "out").string();
   make_official(official);
-  EXPECT_EQ(convert(official, out, "onnx").code, 2);
+  const auto unknown = convert(official, out, "onnx");
+  EXPECT_EQ(unknown.code, 2);
+  EXPECT_THAT(unknown.err, HasSubstr("llava-projector"));
   EXPECT_EQ(convert(official, folder.text(), "hf").code, 2);  // not empty
   EXPECT_THAT(convert(official, out, "official").err, HasSubstr("expected the config of transformers"));
   EXPECT_THAT(convert(official, out, "checkpoint").err, HasSubstr("expected the key \"vl_mamba\""));

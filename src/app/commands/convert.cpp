@@ -1,4 +1,3 @@
-#include <map>
 #include <memory>
 
 #include "src/app/commands/commands.h"
@@ -8,33 +7,24 @@
 namespace vlmamba::app {
 namespace {
 
-enum class Target { kHuggingFace, kOfficial, kSafetensors, kCheckpoint };
-
 struct Options {
-  std::string input, output;
-  Target to = Target::kHuggingFace;
+  std::string input, output, to;
 };
 
+// A checkpoint of this program, or a Mamba of mamba_ssm.
+void convert_to_hf(const Options& options) {
+  if (io::read_json(options.input + "/config.json", ExitCode::kWeights).find("stages"))
+    export_checkpoint(find_checkpoint(options.input).folder, options.output);
+  else
+    convert_mamba(options.input, options.output, MambaFormat::kHuggingFace);
+}
+
 ExitCode convert(const Options& options) {
-  switch (options.to) {
-    case Target::kSafetensors:
-      convert_to_safetensors(options.input, options.output);
-      break;
-    case Target::kOfficial:
-      convert_mamba(options.input, options.output, MambaFormat::kOfficial);
-      break;
-    case Target::kCheckpoint:
-      import_checkpoint(options.input, options.output);
-      break;
-    case Target::kHuggingFace: {
-      const io::Json config = io::read_json(options.input + "/config.json", ExitCode::kWeights);
-      if (config.find("stages"))  // ours
-        export_checkpoint(find_checkpoint(options.input).folder, options.output);
-      else
-        convert_mamba(options.input, options.output, MambaFormat::kHuggingFace);
-      break;
-    }
-  }
+  if (options.to == "hf") convert_to_hf(options);
+  if (options.to == "official") convert_mamba(options.input, options.output, MambaFormat::kOfficial);
+  if (options.to == "safetensors") convert_to_safetensors(options.input, options.output);
+  if (options.to == "checkpoint") import_checkpoint(options.input, options.output);
+  if (options.to == "llava-projector") export_llava_projector(find_checkpoint(options.input).folder, options.output);
   return ExitCode::kOk;
 }
 
@@ -46,17 +36,15 @@ Command add_convert(CLI::App& app, const Extensions&) {
   command->add_option("--input", options->input, "run, checkpoint, folder of Hugging Face or mamba_ssm, or weight file")
       ->required();
   command->add_option("--output", options->output, "folder to write; must not exist yet or be empty")->required();
-  const std::map<std::string, Target> targets{{"hf", Target::kHuggingFace},
-                                              {"official", Target::kOfficial},
-                                              {"safetensors", Target::kSafetensors},
-                                              {"checkpoint", Target::kCheckpoint}};
   command
       ->add_option("--to", options->to,
                    "hf: of a checkpoint of this program, a folder that transformers loads; of a Mamba of mamba_ssm, "
                    "MambaForCausalLM\nofficial: of MambaForCausalLM, mamba_ssm's pytorch_model.bin\nsafetensors: the "
-                   "same weights as safetensors\ncheckpoint: of an exported folder, the checkpoint again")
+                   "same weights as safetensors\ncheckpoint: of an exported folder, the checkpoint "
+                   "again\nllava-projector: of a checkpoint with an mlp "
+                   "connector, LLaVA's mm_projector.bin")
       ->required()
-      ->transform(CLI::Transformer(targets));
+      ->check(CLI::IsMember({"hf", "official", "safetensors", "checkpoint", "llava-projector"}));
   return {command, [options] { return convert(*options); }};
 }
 

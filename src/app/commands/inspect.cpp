@@ -30,6 +30,7 @@ std::string kind_of(const io::WeightFiles& files) {
   };
   if (any("vision_encoder.")) return "a model of vlmamba";
   if (any("mm_projector.")) return "a connector of LLaVA";
+  if (any("vss.")) return "a connector of vlmamba";
   if (any("text_model.")) return "a CLIP or SigLIP model with text part";
   if (any("embeddings.patch_embedding.")) return any("class_embedding") ? "a CLIP encoder" : "a SigLIP encoder";
   if (any("mixer.dt_bias")) return "a Mamba-2 language model";
@@ -97,8 +98,14 @@ void print_foreign(const std::string& folder, const formats::Foreign& foreign) {
       std::printf("  %s.%-20s %s\n", section.c_str(), key.c_str(), value.to_string().c_str());
 }
 
+// A folder that says nothing of itself but what its weights say, or what `vlmamba convert --to hf` made.
+bool holds_weights_alone(const std::string& folder) {
+  if (io::find_weights(folder).empty()) return false;
+  return !fs::exists(fs::path(folder) / "config.json") || fs::exists(fs::path(folder) / "modeling_vl_mamba.py");
+}
+
 ExitCode inspect(const Options& options) {
-  if (fs::is_regular_file(options.path)) {
+  if ((fs::exists(options.path) && !fs::is_directory(options.path)) || holds_weights_alone(options.path)) {
     print_weights(options.path, options);
     return ExitCode::kOk;
   }
@@ -133,7 +140,8 @@ Command add_inspect(CLI::App& app, const Extensions&) {
   command
       ->add_option(
           "path", options->path,
-          "a run, a step folder, a folder of Hugging Face or mamba_ssm, or a file of safetensors or torch.save")
+          "a run, a step folder, a folder of Hugging Face or mamba_ssm, a file of safetensors or torch.save, or the "
+          "index of its shards")
       ->required();
   command->add_flag("--tensors", options->tensors, "list every tensor with dtype and shape");
   command->add_option("--prefix", options->prefix, "only tensors whose names begin so, without it");

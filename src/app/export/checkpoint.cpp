@@ -8,6 +8,8 @@
 #include "vlmamba/io/atomic_file.h"
 #include "vlmamba/io/checkpoint_folder.h"
 #include "vlmamba/io/config.h"
+#include "vlmamba/io/weights/torch_file.h"
+#include "vlmamba/model/formats/foreign.h"
 
 namespace vlmamba::app {
 namespace {
@@ -122,6 +124,23 @@ std::optional<io::Json> exported_part(const std::string& folder) {
   if (ours == nullptr) return std::nullopt;
   for (const char* part : {"config", "state"}) object(*ours, part, path);
   return *ours;
+}
+
+void export_llava_projector(const std::string& from, const std::string& output) {
+  constexpr std::string_view kConnector = "connector.";
+  io::verify_checkpoint(from);
+  const std::string where = from + "/config.json";
+  const std::string kind = io::read_config<RunConfig>(where, {}).model.connector.kind;
+  if (kind != "mlp")
+    throw Error(ExitCode::kWeights, where, "model.connector.kind: expected mlp, the one that LLaVA knows, got " + kind);
+  const io::WeightFiles files(from + kWeights);
+  const RenamedTensors tensors(files, [&](const std::string& name) -> std::optional<std::string> {
+    if (!name.starts_with(kConnector)) return std::nullopt;
+    return formats::llava_connector_name(name.substr(kConnector.size()));
+  });
+  make_output_folder(output);
+  io::write_file_atomically(output + "/mm_projector.bin", io::to_torch_file(tensors.views));
+  files.check_unchanged();
 }
 
 void import_checkpoint(const std::string& from, const std::string& output) {

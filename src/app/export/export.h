@@ -24,6 +24,9 @@ std::optional<io::Json> exported_part(const std::string& folder);
 /// The step folder that such a folder came from, or one that was trained on in Python. Throws Error (weights).
 void import_checkpoint(const std::string& folder, const std::string& output);
 
+/// The mlp connector of a step folder as LLaVA's mm_projector.bin. Throws Error (weights) for other connectors.
+void export_llava_projector(const std::string& step_folder, const std::string& output);
+
 enum class MambaFormat { kHuggingFace, kOfficial };
 
 /// A Mamba language model's folder in the other format: tensors renamed, config.json rewritten, tokenizer copied.

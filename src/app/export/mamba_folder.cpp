@@ -37,15 +37,16 @@ void write_hf(const io::WeightFiles& files, const std::string& output, bool tied
 
 // mamba_ssm reads pytorch_model.bin alone, and wants the head also where it is the embedding.
 void write_official(const io::WeightFiles& files, const std::string& output, bool tied) {
-  std::vector<io::TensorView> views;
-  for (const auto& tensor : files.tensors())
-    if (tensor.name != kHead || !tied)
-      views.push_back({tensor.name == kHfEmbedding ? kOfficialEmbedding : tensor.name, tensor.dtype, tensor.shape,
-                       tensor.data(), tensor.end - tensor.begin});
-  const auto& embedding = embedding_of(files);
+  RenamedTensors tensors(files, [&](const std::string& name) -> std::optional<std::string> {
+    if (name == kHead && tied) return std::nullopt;
+    return name == kHfEmbedding ? kOfficialEmbedding : name;
+  });
   if (tied)
-    views.push_back({kHead, embedding.dtype, embedding.shape, embedding.data(), embedding.end - embedding.begin});
-  io::write_file_atomically(output + "/pytorch_model.bin", io::to_torch_file(views));
+    for (const auto& view : std::vector(tensors.views))
+      if (view.name == kOfficialEmbedding)
+        tensors.views.push_back({kHead, view.dtype, view.shape, view.data, view.bytes});
+  io::write_file_atomically(output + "/pytorch_model.bin", io::to_torch_file(tensors.views));
+  files.check_unchanged();
 }
 
 }  // namespace

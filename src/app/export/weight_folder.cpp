@@ -2,11 +2,9 @@
 
 #include <cstring>
 #include <filesystem>
-#include <list>
 
 #include "vlmamba/core/error.h"
 #include "vlmamba/io/atomic_file.h"
-#include "vlmamba/io/weights/safetensors.h"
 
 namespace vlmamba::app {
 namespace {
@@ -43,19 +41,20 @@ std::string gathered(const Tensor& tensor) {
 
 }  // namespace
 
-void write_safetensors(const io::WeightFiles& files, const std::string& path, const Rename& rename) {
-  std::vector<io::TensorView> views;
-  std::list<std::string> kept;
+RenamedTensors::RenamedTensors(const io::WeightFiles& files, const Rename& rename) {
   for (const Tensor& tensor : files.tensors()) {
     const auto name = rename(tensor.name);
     if (!name) continue;
     const size_t bytes = static_cast<size_t>(tensor.elements()) * static_cast<size_t>(io::dtype_size(tensor.dtype));
     const void* data = tensor.data();
-    if (!in_c_order(tensor)) data = kept.emplace_back(gathered(tensor)).data();
+    if (!in_c_order(tensor)) data = gathered_.emplace_back(gathered(tensor)).data();
     views.push_back({*name, tensor.dtype, tensor.shape, data, bytes});
   }
   if (views.empty()) throw Error(ExitCode::kWeights, files.path(), "expected tensors, got none");
-  io::write_file_atomically(path, io::to_safetensors(views, {}));
+}
+
+void write_safetensors(const io::WeightFiles& files, const std::string& path, const Rename& rename) {
+  io::write_file_atomically(path, io::to_safetensors(RenamedTensors(files, rename).views, {}));
   files.check_unchanged();
 }
 

@@ -1,10 +1,12 @@
 #pragma once
 
 #include <functional>
+#include <list>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "vlmamba/io/weights/safetensors.h"
 #include "vlmamba/io/weights/weight_files.h"
 
 namespace vlmamba::app {
@@ -12,7 +14,17 @@ namespace vlmamba::app {
 /// A tensor's new name; none leaves it out.
 using Rename = std::function<std::optional<std::string>(const std::string&)>;
 
-/// Writes tensors as safetensors, in C order whatever they were.
+/// Tensors under new names, in C order whatever they were; they live as long as this and the files.
+struct RenamedTensors {
+  RenamedTensors(const io::WeightFiles& files, const Rename& rename);
+
+  std::vector<io::TensorView> views;
+
+ private:
+  std::list<std::string> gathered_;
+};
+
+/// Writes tensors as safetensors. Throws Error (weights) where none is left.
 void write_safetensors(const io::WeightFiles& files, const std::string& path, const Rename& rename);
 
 /// Makes the folder, which must not be there or be empty. Throws Error (usage).

@@ -165,11 +165,11 @@ class ZipWriter {
 }  // namespace
 
 std::string to_torch_file(const std::vector<TensorView>& tensors) {
-  std::map<const void*, std::string> keys;  // of storages
+  std::map<std::pair<const void*, size_t>, std::string> keys;  // of storages
   std::vector<const TensorView*> storages;
   PickleWriter pickle;
   for (const auto& tensor : tensors) {
-    const auto [key, fresh] = keys.try_emplace(tensor.data, std::to_string(storages.size()));
+    const auto [key, fresh] = keys.try_emplace({tensor.data, tensor.bytes}, std::to_string(storages.size()));
     if (fresh) storages.push_back(&tensor);
     pickle.tensor(tensor, key->second);
   }

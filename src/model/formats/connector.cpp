@@ -1,4 +1,3 @@
-#include "vlmamba/core/error.h"
 #include "vlmamba/model/formats/foreign.h"
 
 namespace vlmamba::formats {
@@ -15,14 +14,8 @@ NameMap connector_names(const ConnectorConfig& config) {
   };
 }
 
-NamedTensors as_llava_connector(const Connector& connector, const ConnectorConfig& config) {
-  if (config.kind != "mlp")
-    throw Error(ExitCode::kWeights, "connector", "expected an mlp, the one that LLaVA knows, got " + config.kind);
-  NamedTensors tensors;
-  for (auto [name, tensor] : named_parameters(connector))
-    tensors.emplace_back("model.mm_projector." + std::string(name.starts_with("fc1.") ? "0." : "2.") + name.substr(4),
-                         tensor);
-  return tensors;
+std::string llava_connector_name(const std::string& parameter) {
+  return "model.mm_projector." + std::string(parameter.starts_with("fc1.") ? "0." : "2.") + parameter.substr(4);
 }
 
 }  // namespace vlmamba::formats

@@ -37,8 +37,8 @@ NameMap language_names(const LanguageModelConfig& config);
 /// Of LLaVA's mm_projector.bin, for the MLP connector; other connectors have our names alone.
 NameMap connector_names(const ConnectorConfig& config);
 
-/// The other way: our connector's parameters under LLaVA's names. Throws Error (weights) for one that is no MLP.
-NamedTensors as_llava_connector(const Connector& connector, const ConnectorConfig& config);
+/// The other way: LLaVA's name for a parameter of our MLP connector ("fc1.bias").
+std::string llava_connector_name(const std::string& parameter);
 
 /// Throws Error (weights) that lists every value in which a config and the folder of its weights disagree.
 void check_agrees(const VisionEncoderConfig& ours, const VisionEncoderConfig& theirs, const std::string& where);
