@@ -124,7 +124,7 @@ void read_resize(const ProcessorFile& file, bool clip, ImageSteps& steps) {
       file.find("size")->is_integer())
     steps.resize_to = ResizeTo::kExactly;
   const double code = file.number("resample", static_cast<double>(Resample::kBicubic));
-  if (code != static_cast<int>(code) || code < 0 || code > 5)
+  if (!(code >= 0 && code <= 5) || code != static_cast<int>(code))
     file.refuse(*file.find("resample"),
                 "resample: expected Pillow's code of a filter, 0 to 5, got " + file.find("resample")->to_string());
   steps.resample = static_cast<Resample>(static_cast<int>(code));

@@ -51,6 +51,8 @@ void write_texts(const fs::path& folder) {
   write(folder / "config/clip",
         R"({"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 8}, "crop_size":
     {"height": 4, "width": 5}, "resample": 2, "do_normalize": true, "image_mean": [0.5, 0.4, 0.3], "image_std": 0.5})");
+  write(folder / "config/huge_resample",  // no integer holds it
+        R"({"image_processor_type": "CLIPImageProcessor", "size": {"height": 8, "width": 5}, "resample": 6e111})");
   write(folder / "config/sections", R"({"image_processor": {"size": 8, "mode": "pad"}, // a comment
     "prompt": {"template": "v1"}, "stages": [{"name": "one", "trainable": ["connector"], "steps": 5, "optimizer": {"lr": 1e-3}}]})");
 }
