@@ -134,8 +134,6 @@ LoadedModel load_checkpoint(const std::string& path, const Extensions& extension
   check_vocabulary(loaded.tokenizer, folder + "/tokenizer.json", architecture.language_model.vocab_size);
   if (options.feature_layer) architecture.vision_encoder.feature_layer = *options.feature_layer;
   if (options.padded_logits) show_padded_rows(architecture.language_model);
-  const nn::WithoutValues without_values(options.type);
-  loaded.model = build_model(architecture, static_cast<uint64_t>(loaded.config.seed), extensions.connectors);
   NameMap names;  // of other features, blocks that the checkpoint has may not run
   if (options.feature_layer)
     names = [vision = formats::vision_names(architecture.vision_encoder)](const std::string& stored) {
@@ -144,11 +142,18 @@ LoadedModel load_checkpoint(const std::string& path, const Extensions& extension
       const auto name = vision(stored.substr(kEncoder.size()));
       return name ? std::optional(std::string(kEncoder) + *name) : std::nullopt;
     };
-  load_weights(*loaded.model, folder + "/model.safetensors", names);
+  const io::WeightFiles files(folder + "/model.safetensors");
+  const auto build = [&](at::Device device) {
+    const nn::WithoutValues without_values(options.type, device);
+    return build_model(architecture, static_cast<uint64_t>(loaded.config.seed), extensions.connectors);
+  };
+  check_weights(named_parameters(*build(at::kMeta)), files, names);  // before memory is taken for what may not be there
+  loaded.model = build(at::kCPU);
+  copy_weights(named_parameters(*loaded.model), files, names);
   return loaded;
 }
 
-std::optional<ForeignModel> load_foreign(const std::string& folder, const LoadOptions& options) {
+std::optional<ForeignModel> load_foreign(const std::string& folder, const LoadOptions& options) try {
   const auto foreign = formats::read_foreign(folder);
   if (!foreign) return std::nullopt;
   ForeignModel model;
@@ -159,8 +164,7 @@ std::optional<ForeignModel> load_foreign(const std::string& folder, const LoadOp
     model.vision_config = *foreign->vision_encoder;
     model.vision_config.pretrained = folder;
     model.vision_config.feature_layer = options.feature_layer.value_or(model.vision_config.feature_layer);
-    model.vision_encoder = make_vision_encoder(model.vision_config);
-    load_pretrained(*model.vision_encoder, model.vision_config);
+    model.vision_encoder = make_pretrained(model.vision_config);
     return model;
   }
   model.language_config = *foreign->language_model;
@@ -170,9 +174,11 @@ std::optional<ForeignModel> load_foreign(const std::string& folder, const LoadOp
     limit_vocabulary(model.language_config, *model.tokenizer, tokenizer.string());
   }
   if (options.padded_logits) show_padded_rows(model.language_config);
-  model.language_model = make_language_model(model.language_config);
-  load_pretrained(*model.language_model, model.language_config);
+  model.language_model = make_pretrained(model.language_config);
   return model;
+} catch (const Error& error) {  // sizes that do not fit are the folder's fault, but for a layer that was asked for
+  if (error.code() != ExitCode::kUsage || options.feature_layer) throw;
+  throw Error(ExitCode::kWeights, folder + "/config.json: " + error.what());
 }
 
 }  // namespace vlmamba::app

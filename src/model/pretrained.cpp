@@ -8,6 +8,7 @@
 #include "vlmamba/core/error.h"
 #include "vlmamba/model/formats/foreign.h"
 #include "vlmamba/model/weights.h"
+#include "vlmamba/nn/parameters.h"
 
 namespace vlmamba {
 namespace {
@@ -47,31 +48,58 @@ void check_tied_head(const io::WeightFiles& files, bool tied) {
                 "(tie_word_embeddings in a config.json of Hugging Face)");
 }
 
-}  // namespace
-
-void load_pretrained(VisionEncoder& part, const VisionEncoderConfig& config) {
+io::WeightFiles open_weights(const VisionEncoderConfig& config) {
   if (const auto foreign = formats::read_foreign(config.pretrained)) {
     if (!foreign->vision_encoder)
       throw Error(ExitCode::kWeights, config.pretrained, "expected a vision encoder, got " + foreign->description);
     formats::check_agrees(config, *foreign->vision_encoder, "model.vision_encoder");
   }
-  copy_weights(named_parameters(part), open_weights(config.pretrained, "vision_encoder."),
-               formats::vision_names(config));
+  return open_weights(config.pretrained, "vision_encoder.");
 }
 
-void load_pretrained(LanguageModel& part, const LanguageModelConfig& config) {
+io::WeightFiles open_weights(const LanguageModelConfig& config) {
   if (const auto foreign = formats::read_foreign(config.pretrained)) {
     if (!foreign->language_model)
       throw Error(ExitCode::kWeights, config.pretrained, "expected a language model, got " + foreign->description);
     formats::check_agrees(config, *foreign->language_model, "model.language_model");
   }
-  const auto files = open_weights(config.pretrained, "language_model.");
+  auto files = open_weights(config.pretrained, "language_model.");
   check_tied_head(files, config.tie_embeddings);
-  copy_weights(named_parameters(part), files, formats::language_names(config));
+  return files;
+}
+
+template <typename Make>
+auto make_fitting(const io::WeightFiles& files, const NameMap& names, const Make& make) {
+  {
+    const nn::WithoutValues on_meta(at::kFloat, at::kMeta);
+    check_weights(named_parameters(*make()), files, names);
+  }
+  auto part = make();
+  copy_weights(named_parameters(*part), files, names);
+  return part;
+}
+
+}  // namespace
+
+void load_pretrained(VisionEncoder& part, const VisionEncoderConfig& config) {
+  copy_weights(named_parameters(part), open_weights(config), formats::vision_names(config));
+}
+
+void load_pretrained(LanguageModel& part, const LanguageModelConfig& config) {
+  copy_weights(named_parameters(part), open_weights(config), formats::language_names(config));
 }
 
 void load_pretrained(Connector& part, const ConnectorConfig& config) {
   copy_weights(named_parameters(part), open_weights(config.pretrained, "connector."), formats::connector_names(config));
+}
+
+std::shared_ptr<VisionEncoder> make_pretrained(const VisionEncoderConfig& config) {
+  return make_fitting(open_weights(config), formats::vision_names(config), [&] { return make_vision_encoder(config); });
+}
+
+std::shared_ptr<LanguageModel> make_pretrained(const LanguageModelConfig& config) {
+  return make_fitting(open_weights(config), formats::language_names(config),
+                      [&] { return make_language_model(config); });
 }
 
 }  // namespace vlmamba

@@ -98,6 +98,12 @@ Matches match(const NamedTensors& tensors, const std::vector<const io::TensorInf
   return wanted;
 }
 
+std::vector<const io::TensorInfo*> tensors_of(const io::WeightFiles& files) {
+  std::vector<const io::TensorInfo*> tensors;
+  for (const auto& tensor : files.tensors()) tensors.push_back(&tensor);
+  return tensors;
+}
+
 // Copies in parts, so that neither a second copy of a tensor nor all of its file lies in memory at once.
 void copy_tensor(const Tensor& to, const io::WeightFiles::Tensor& from, const std::string& where) {
   const auto type = type_of(from, where);
@@ -154,9 +160,12 @@ void check_weights(const NamedTensors& tensors, const std::vector<io::TensorInfo
   match(tensors, pointers, where, map);
 }
 
+void check_weights(const NamedTensors& tensors, const io::WeightFiles& files, const NameMap& map) {
+  match(tensors, tensors_of(files), files.path(), map);
+}
+
 void copy_weights(const NamedTensors& tensors, const io::WeightFiles& files, const NameMap& map) {
-  std::vector<const io::TensorInfo*> stored;
-  for (const auto& tensor : files.tensors()) stored.push_back(&tensor);
+  const auto stored = tensors_of(files);
   const Matches matches = match(tensors, stored, files.path(), map);
   for (const auto& [name, index] : matches) type_of(*stored[index], files.path());
   const c10::AutoGradMode no_grad(false);

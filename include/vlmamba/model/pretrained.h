@@ -1,5 +1,7 @@
 #pragma once
 
+#include <memory>
+
 #include "vlmamba/model/connector.h"
 #include "vlmamba/model/language_model.h"
 #include "vlmamba/model/vision_encoder.h"
@@ -12,5 +14,9 @@ namespace vlmamba {
 void load_pretrained(VisionEncoder& part, const VisionEncoderConfig& config);
 void load_pretrained(LanguageModel& part, const LanguageModelConfig& config);
 void load_pretrained(Connector& part, const ConnectorConfig& config);
+
+/// A part and its weights, as above. Nothing is allocated for it before the file is known to hold just its tensors.
+std::shared_ptr<VisionEncoder> make_pretrained(const VisionEncoderConfig& config);
+std::shared_ptr<LanguageModel> make_pretrained(const LanguageModelConfig& config);
 
 }  // namespace vlmamba

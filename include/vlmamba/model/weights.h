@@ -29,6 +29,7 @@ void copy_weights(const NamedTensors& tensors, const io::WeightFiles& files, con
 /// The checks of copy_weights alone, which also hold for tensors on the meta device.
 void check_weights(const NamedTensors& tensors, const std::vector<io::TensorInfo>& stored, const std::string& where,
                    const NameMap& map = {});
+void check_weights(const NamedTensors& tensors, const io::WeightFiles& files, const NameMap& map = {});
 
 /// A tensor of a file, in its type there. Throws Error (weights) for types that LibTorch lacks.
 at::Tensor read_tensor(const io::WeightFiles::Tensor& tensor);

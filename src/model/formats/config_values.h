@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -10,26 +11,31 @@
 
 namespace vlmamba::formats {
 
+/// What no model exceeds: channels, ids, layers, and factors (expand, taps of a convolution).
+constexpr int64_t kMaxWidth = int64_t{1} << 20, kMaxIds = int64_t{1} << 24, kMaxLayers = 4096, kMaxFactor = 1024;
+
 /// The values of another library's config, each with that library's default. Everything wrong is collected.
 class ConfigValues {
  public:
   ConfigValues(const io::Json& json, std::string where) : json_(json), where_(std::move(where)) {}
 
-  int64_t integer(const char* key, int64_t fallback) {
+  /// A size; products of them stay within 64 bits.
+  int64_t integer(const char* key, int64_t fallback, int64_t most = kMaxWidth) {
     const auto* value = find(key);
     if (value == nullptr) return fallback;
-    if (value->is_integer() && value->as_integer() >= 0) return value->as_integer();
-    if (value->is_number() && value->as_number() >= 0 &&
-        value->as_number() == static_cast<double>(static_cast<int64_t>(value->as_number())))
-      return static_cast<int64_t>(value->as_number());
-    refuse(key, "a whole number", value->to_string());
+    const double number = value->is_number() ? value->as_number() : -1;
+    if (number >= 0 && number <= static_cast<double>(most) && number == std::floor(number))
+      return static_cast<int64_t>(number);
+    refuse(key, "a whole number of 0 to " + std::to_string(most), value->to_string());
     return fallback;
   }
+  /// A number that is not negative.
   double number(const char* key, double fallback) {
     const auto* value = find(key);
     if (value == nullptr) return fallback;
-    if (!value->is_number()) refuse(key, "a number", value->to_string());
-    return value->as_number();
+    if (value->is_number() && value->as_number() >= 0 && std::isfinite(value->as_number())) return value->as_number();
+    refuse(key, "a number of at least 0", value->to_string());
+    return fallback;
   }
   bool boolean(const char* key, bool fallback) {
     const auto* value = find(key);

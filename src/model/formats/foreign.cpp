@@ -113,7 +113,9 @@ Foreign parse_foreign(const io::Json& config, const std::string& where) {
     values.refuse("model_type",
                   "clip, clip_vision_model, siglip, siglip_vision_model, mamba, mamba2, gpt_neox, or "
                   "mamba_ssm's d_model and n_layer",
-                  type.empty() ? "none" : "\"" + type + "\"");
+                  type.empty()         ? "none"
+                  : type == "vl_mamba" ? "vl_mamba, which vlmamba convert --to checkpoint makes a checkpoint of again"
+                                       : "\"" + type + "\"");
   values.throw_if_any();
   return found;
 }

@@ -20,8 +20,8 @@ void read_dt_limit(ConfigValues& values, const char* key, Mamba2Config& config) 
   const auto* limits = values.find(key);
   if (limits == nullptr) return;
   if (!limits->is_array() || limits->items().size() != 2 || !limits->items()[0].is_number() ||
-      !(limits->items()[1].is_number() || limits->items()[1].is_object()))
-    return values.refuse(key, "two numbers", limits->to_string());
+      !(limits->items()[0].as_number() >= 0) || !(limits->items()[1].is_number() || limits->items()[1].is_object()))
+    return values.refuse(key, "two numbers of at least 0", limits->to_string());
   config.dt_min = limits->items()[0].as_number();
   config.dt_max = limit(limits->items()[1]);
 }
@@ -29,12 +29,12 @@ void read_dt_limit(ConfigValues& values, const char* key, Mamba2Config& config) 
 // What MambaConfig and Mamba2Config share.
 LanguageModelConfig hf_sizes(ConfigValues& values, LanguageModelConfig config) {
   config.pad_vocab_multiple = 1;
-  config.vocab_size = values.integer("vocab_size", config.vocab_size);
+  config.vocab_size = values.integer("vocab_size", config.vocab_size, kMaxIds);
   config.hidden_size = values.integer("hidden_size", config.hidden_size);
-  config.num_layers = values.integer("num_hidden_layers", config.num_layers);
+  config.num_layers = values.integer("num_hidden_layers", config.num_layers, kMaxLayers);
   config.d_state = values.integer("state_size", config.d_state);
-  config.d_conv = values.integer("conv_kernel", 4);
-  config.expand = values.integer("expand", 2);
+  config.d_conv = values.integer("conv_kernel", 4, kMaxFactor);
+  config.expand = values.integer("expand", 2, kMaxFactor);
   config.projection_bias = values.boolean("use_bias", false);
   config.conv_bias = values.boolean("use_conv_bias", true);
   config.norm_eps = values.number("layer_norm_epsilon", 1e-5);
@@ -59,7 +59,7 @@ LanguageModelConfig hf_mamba(ConfigValues& values) {
   config = hf_sizes(values, config);
   if (const auto* rank = values.find("time_step_rank"); rank != nullptr && !rank->is_string())
     config.dt_rank = values.integer("time_step_rank", 0);
-  const int64_t inner = values.integer("intermediate_size", config.expand * config.hidden_size);
+  const int64_t inner = values.integer("intermediate_size", config.expand * config.hidden_size, kMaxFactor * kMaxWidth);
   if (inner != config.expand * config.hidden_size)
     values.refuse("intermediate_size",
                   "expand * hidden_size (" + std::to_string(config.expand * config.hidden_size) + ")",
@@ -87,10 +87,10 @@ LanguageModelConfig hf_mamba2(ConfigValues& values) {
 
 LanguageModelConfig official_mamba(ConfigValues& values) {
   LanguageModelConfig config;
-  config.vocab_size = values.integer("vocab_size", 50277);
+  config.vocab_size = values.integer("vocab_size", 50277, kMaxIds);
   config.pad_vocab_multiple = values.integer("pad_vocab_size_multiple", 8);
   config.hidden_size = values.integer("d_model", 2560);
-  config.num_layers = values.integer("n_layer", 64);
+  config.num_layers = values.integer("n_layer", 64, kMaxLayers);
   config.tie_embeddings = values.boolean("tie_embeddings", true);
   if (!values.boolean("rms_norm", true)) values.refuse("rms_norm", "true", "false");
   if (values.integer("d_intermediate", 0) != 0) values.refuse("d_intermediate", "0: blocks without MLP", "more");
@@ -102,8 +102,8 @@ LanguageModelConfig official_mamba(ConfigValues& values) {
   const bool second = layer == "Mamba2";
   config.kind = second ? LanguageKind::kMamba2 : LanguageKind::kMamba;
   config.d_state = ssm.integer("d_state", second ? 128 : 16);
-  config.d_conv = ssm.integer("d_conv", 4);
-  config.expand = ssm.integer("expand", 2);
+  config.d_conv = ssm.integer("d_conv", 4, kMaxFactor);
+  config.expand = ssm.integer("expand", 2, kMaxFactor);
   config.projection_bias = ssm.boolean("bias", false);
   config.conv_bias = ssm.boolean("conv_bias", true);
   if (const auto* rank = ssm.find("dt_rank"); !second && rank != nullptr && !rank->is_string())
@@ -129,9 +129,9 @@ LanguageModelConfig gpt_neox(ConfigValues& values) {
   LanguageModelConfig config;
   config.kind = LanguageKind::kGptNeox;
   config.pad_vocab_multiple = 1;
-  config.vocab_size = values.integer("vocab_size", 50432);
+  config.vocab_size = values.integer("vocab_size", 50432, kMaxIds);
   config.hidden_size = values.integer("hidden_size", 6144);
-  config.num_layers = values.integer("num_hidden_layers", 44);
+  config.num_layers = values.integer("num_hidden_layers", 44, kMaxLayers);
   config.norm_eps = values.number("layer_norm_eps", 1e-5);
   config.tie_embeddings = values.boolean("tie_word_embeddings", false);
   auto& neox = config.gpt_neox;
@@ -146,6 +146,8 @@ LanguageModelConfig gpt_neox(ConfigValues& values) {
   ConfigValues rope(values.object("rope_parameters"), values.where());
   neox.rotary_fraction = rope.number("partial_rotary_factor", neox.rotary_fraction);
   neox.rotary_base = rope.number("rope_theta", neox.rotary_base);
+  if (neox.rotary_fraction > 1) rope.refuse("rotary_pct", "at most 1", io::Json(neox.rotary_fraction).to_string());
+  if (neox.rotary_base < 1) rope.refuse("rope_theta", "at least 1", io::Json(neox.rotary_base).to_string());
   if (const auto type = rope.text("rope_type", "default"); type != "default")
     rope.refuse("rope_parameters.rope_type", "default", "\"" + type + "\"");
   if (values.find("rope_scaling") != nullptr)

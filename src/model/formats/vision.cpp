@@ -7,6 +7,7 @@ namespace vlmamba::formats {
 namespace {
 
 constexpr std::string_view kLayers = "encoder.layers.";
+constexpr int64_t kMaxSide = 65536;  // pixels
 
 bool begins_with_any(std::string_view name, std::initializer_list<std::string_view> prefixes) {
   for (const auto prefix : prefixes)
@@ -35,11 +36,11 @@ VisionEncoderConfig vision_config(ConfigValues& values, VisionKind kind) {
   const bool clip = kind == VisionKind::kClip;
   VisionEncoderConfig config;
   config.kind = kind;
-  config.image_size = values.integer("image_size", 224);
-  config.patch_size = values.integer("patch_size", clip ? 32 : 16);
+  config.image_size = values.integer("image_size", 224, kMaxSide);
+  config.patch_size = values.integer("patch_size", clip ? 32 : 16, kMaxSide);
   config.hidden_size = values.integer("hidden_size", 768);
   config.intermediate_size = values.integer("intermediate_size", 3072);
-  config.num_layers = values.integer("num_hidden_layers", 12);
+  config.num_layers = values.integer("num_hidden_layers", 12, kMaxLayers);
   config.num_heads = values.integer("num_attention_heads", 12);
   config.activation = activation_named(values, "hidden_act", clip ? "quick_gelu" : "gelu_pytorch_tanh");
   config.norm_eps = values.number("layer_norm_eps", clip ? 1e-5 : 1e-6);
