@@ -113,6 +113,20 @@ TEST(Safetensors, EveryBrokenRuleIsNamed) {
                "1"),
        "expected each key once"},
       {file_of("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1],\"x\":1}}", "1"), "got \"x\""},
+      {file_of("{\"a\":{\"shape\":[1],\"data_offsets\":[0,4]}}", "1234"), "expected the key \"dtype\""},
+      {file_of("{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", "1234"), "expected the key \"shape\""},
+      {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[1e0],\"data_offsets\":[0,4]}}", "1234"),
+       "shape: expected a whole number"},
+      {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0.5,4]}}", "1234"),
+       "data_offsets: expected a whole number"},
+      {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[-1,4]}}", "1234"),
+       "data_offsets: expected a whole number"},
+      {file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[\"0\",4]}}", "1234"),
+       "data_offsets: expected a whole number"},
+      {file_of("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},"
+               "\"b\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[2,3]}}",
+               "123"),
+       "b] expected to begin at byte 1, got 2"},
       {file_of("{\"__metadata__\":{\"a\":1}}", ""), "expected a string"},
       {file_of("{\"__metadata__\":[]}", ""), "expected an object of strings"}};
   for (const auto& [bytes, expected] : cases)
@@ -147,6 +161,35 @@ TEST(Safetensors, AcceptsWhatTheFormatAllows) {
                                   std::to_string(size) + "]}}",
                               std::string(static_cast<size_t>(size), 'x'))),
               "no error");
+}
+
+TEST(Safetensors, TypesThatNothingHereComputesWithAreRefusedByName) {
+  for (const std::string dtype :
+       {"C64", "F4", "F6_E2M3", "F6_E3M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "f32", ""})
+    EXPECT_NE(message(file_of("{\"a\":{\"dtype\":\"" + dtype + "\",\"shape\":[8],\"data_offsets\":[0,8]}}", "12345678"))
+                  .find("a] dtype: expected a known one, got \"" + dtype + "\""),
+              std::string::npos)
+        << dtype;
+}
+
+TEST(Safetensors, AHeaderAboveItsLimitIsRefusedInAFileThatHasRoomForIt) {
+  const std::string path = written(std::string("\x01\xe1\xf5\x05\0\0\0\0{}", 10));  // 100,000,001
+  std::filesystem::resize_file(path, 100'000'100);
+  try {
+    SafetensorsFile file(path);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("expected a header of 1 to 100000000 bytes, got 100000001"),
+              std::string::npos)
+        << error.what();
+  }
+}
+
+TEST(Safetensors, HeadersAreWrittenPaddedToEightBytes) {
+  for (const std::string name : {"a", "ab", "abc", "abcdefghi"}) {
+    const std::string bytes = to_safetensors({{name, "U8", {0}, nullptr, 0}}, {});
+    EXPECT_EQ(bytes.size() % 8, 0u) << name;
+  }
 }
 
 TEST(Safetensors, AHeaderOfManyTinyValuesIsRefusedAtTheFirst) {

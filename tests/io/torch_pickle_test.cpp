@@ -82,6 +82,41 @@ TEST(TorchFile, AcceptsWhatTorchSaveAndZipMayWrite) {
             "no error");
 }
 
+TEST(TorchFile, AcceptsEveryOpcodeThatTorchSaveWrites) {
+  const std::string all = std::string("N") + "\x88" + "\x89" + "J" + le<int32_t>(-7) + "K\x05" + "M" +
+                          le<uint16_t>(700) + "\x8a\x02\x01\x80" + "G" + std::string(8, '\x40') + text("x") + "U\x01y" +
+                          "}" + "]" + ")" + "\x8f" + "K\x01\x85" + "K\x01K\x02\x86" + "K\x01K\x02K\x03\x87" +
+                          "]K\x01\x61" + "](K\x01K\x02\x65" + "}" + text("k") + "K\x01s" + "]q\x07" + "h\x07" + "]r" +
+                          le<uint32_t>(900) + "j" + le<uint32_t>(900) + global("collections", "OrderedDict") + ")\x81";
+  const std::string bytes = file_of(dict({{"other", "(" + all + "t"}, {"m", dict({{"a", two()}})}}));
+  EXPECT_EQ(parse_torch_file(bytes, "file", "m.").tensors.size(), 1u);
+}
+
+TEST(TorchFile, AcceptsEveryTypeOfStorageAndASizeForItsTuple) {
+  for (const auto& [type, dtype, size] : {std::tuple("Float", "F32", 4),
+                                          {"Double", "F64", 8},
+                                          {"Half", "F16", 2},
+                                          {"BFloat16", "BF16", 2},
+                                          {"Long", "I64", 8},
+                                          {"Int", "I32", 4},
+                                          {"Short", "I16", 2},
+                                          {"Char", "I8", 1},
+                                          {"Byte", "U8", 1},
+                                          {"Bool", "BOOL", 1}}) {
+    const std::string object = tensor(storage(std::string(type) + "Storage", "0", 8 / size), 0, {8 / size}, {1});
+    EXPECT_EQ(parse_torch_file(file_of(dict({{"a", object}})), "file").tensors[0].dtype, dtype);
+  }
+  const std::string sized = global("torch._utils", "_rebuild_tensor_v2") +
+                            tuple({storage("FloatStorage", "0", 2), number(0),
+                                   global("torch", "Size") + tuple({numbers({2})}) + "R", numbers({1}), "\x89", "N"}) +
+                            "R";
+  EXPECT_EQ(message(file_of(dict({{"a", sized}}))), "no error");
+}
+
+TEST(Pickle, ALargeOneIsRefusedBeforeItIsRead) {
+  EXPECT_THROW(read_pickle(std::string((size_t{256} << 20) + 1, '\0'), "file"), Error);
+}
+
 TEST(TorchFile, JoinsTheNamesOfDictsInDictsAndSelectsByPrefix) {
   const std::string bytes = file_of(
       dict({{"epoch", number(3)}, {"model", dict({{"x", dict({{"y", two()}})}, {"z.w", two()}}, ordered_dict())}}));
@@ -233,27 +268,29 @@ TEST(Zip, EveryBrokenRuleIsNamed) {
   other_size.local_size_off_by = 1;
   std::string legacy("\x80\x02\x8a\x0al\xfc\x9c\x46\xf9\x20j\xa8P\x19.", 15), tar(600, '\0');
   tar.replace(257, 5, "ustar");
-  expect_refused({{"abc", "expected a zip archive, got 3 bytes"},
-                  {archive({ok}) + "x", "expected the end record"},
-                  {archive({ok}, true, "before"), "expected to begin at byte 0"},
-                  {with({"a/data/0", kEight, 0x0808, 8}), "expected a stored entry"},
-                  {with({"a/data/0", kEight, 0x0809}), "without encryption"},
-                  {with(wrong_crc), "expected data of its CRC"},
-                  {with(other_name), "that agrees with the directory"},
-                  {with(other_size), "that agrees with the directory"},
-                  {archive({ok, ok}), "expected once, got twice"},
-                  {with({"b/data/0", kEight}), "expected all records in one folder"},
-                  {with({"a/code/x.py", ""}), "got a program"},
-                  {with({"a/constants.pkl", ""}), "got a program"},
-                  {with({"a/x.py", ""}), "got a program"},
-                  {with({"a/data/0/1", ""}), "expected the records of torch.save"},
-                  {with({"a/data/../x", ""}), "expected the records of torch.save"},
-                  {with({"a/data/" + std::string(65, 'x'), ""}), "expected the records of torch.save"},
-                  {with({"a/byteorder", "big"}), "byteorder: expected little"},
-                  {archive({{"a/version", "3"}}), "expected the record data.pkl"},
-                  {archive({}), "expected the record data.pkl"},
-                  {legacy, "before 1.6; convert it once in Python"},
-                  {tar, "got a tar archive; convert it once"}});
+  expect_refused(
+      {{"abc", "expected a zip archive, got 3 bytes"},
+       {archive({ok}) + "x", "expected the end record"},
+       {archive({ok}).substr(0, archive({ok}).size() - 2) + std::string("\x01\0x", 3), "expected the end record"},
+       {archive({ok}, true, "before"), "expected to begin at byte 0"},
+       {with({"a/data/0", kEight, 0x0808, 8}), "expected a stored entry"},
+       {with({"a/data/0", kEight, 0x0809}), "without encryption"},
+       {with(wrong_crc), "expected data of its CRC"},
+       {with(other_name), "that agrees with the directory"},
+       {with(other_size), "that agrees with the directory"},
+       {archive({ok, ok}), "expected once, got twice"},
+       {with({"b/data/0", kEight}), "expected all records in one folder"},
+       {with({"a/code/x.py", ""}), "got a program"},
+       {with({"a/constants.pkl", ""}), "got a program"},
+       {with({"a/x.py", ""}), "got a program"},
+       {with({"a/data/0/1", ""}), "expected the records of torch.save"},
+       {with({"a/data/../x", ""}), "expected the records of torch.save"},
+       {with({"a/data/" + std::string(65, 'x'), ""}), "expected the records of torch.save"},
+       {with({"a/byteorder", "big"}), "byteorder: expected little"},
+       {archive({{"a/version", "3"}}), "expected the record data.pkl"},
+       {archive({}), "expected the record data.pkl"},
+       {legacy, "before 1.6; convert it once in Python"},
+       {tar, "got a tar archive; convert it once"}});
 }
 
 TEST(Zip, OverlappingEntriesAreRefused) {
