@@ -26,6 +26,7 @@ os.environ["HF_HOME"] = work.name + "/hf"  # where transformers copies the code 
 try:
     import safetensors.torch
     import torch
+    import transformers
     from PIL import Image
     from transformers import AutoModel, AutoModelForCausalLM
 except ImportError as missing:
@@ -183,6 +184,18 @@ class Case:
         return max(difference(logits, self.expected["text"]),
                    difference(logits_of(program, folder, self.inputs["text"], self.folder), self.expected["text"]))
 
+    def projector(self, program):
+        """LLaVA reads torch files alone."""
+        call(program, "convert", "--input", self.step, "--output", self.folder / "llava", "--to", "llava-projector")
+        got = torch.load(self.folder / "llava/mm_projector.bin", weights_only=True)
+        ours = safetensors.torch.load_file(self.step / "model.safetensors")
+        for layer, name in (("0", "fc1"), ("2", "fc2")):
+            for kind in ("weight", "bias"):
+                if not torch.equal(got.pop(f"model.mm_projector.{layer}.{kind}"), ours[f"connector.{name}.{kind}"]):
+                    raise RuntimeError(f"{self.words}: mm_projector.bin has another {name}.{kind}")
+        if got:
+            raise RuntimeError(f"{self.words}: mm_projector.bin also has {list(got)}")
+
     def returns(self, program):
         back = self.folder / "back"
         call(program, "convert", "--input", self.exported, "--output", back, "--to", "checkpoint")
@@ -192,6 +205,7 @@ class Case:
 
 
 def main(program, library=None):
+    transformers.utils.logging.disable_progress_bar()
     torch.manual_seed(3)
     torch.set_num_threads(1)
     root = pathlib.Path(work.name)
@@ -209,6 +223,8 @@ def main(program, library=None):
         report("plain", case, case.worst())
         report("alone", case, case.alone(program))
         case.returns(program)
+        if model["connector"]["kind"] == "mlp":
+            case.projector(program)
         made.append(case)
     if library:
         torch.ops.load_library(library)

@@ -20,6 +20,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 import types
 import zipfile
 
@@ -117,14 +118,17 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     try:
         write(folder)
+        begin = time.monotonic()
         done = subprocess.run([program, "generate", "--checkpoint", str(folder), "--prompt-ids", "5,9,12",
                                "--max-new-tokens", "3", "--temperature", "0", "--print-ids"],
                               check=True, capture_output=True, text=True)
+        seconds = time.monotonic() - begin
     finally:
         shutil.rmtree(folder)
     model = 4 * sum(count(shape) for _, shape in shapes())
     peak = 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    print(f"ids {done.stdout.strip()}, model {model / 2**30:.2f} GiB, peak {peak / 2**30:.2f} GiB, ratio {peak / model:.3f}")
+    print(f"ids {done.stdout.strip()}, model {model / 2**30:.2f} GiB, peak {peak / 2**30:.2f} GiB, ratio {peak / model:.3f}, "
+          f"{seconds:.0f} s to load and generate")
     ids = [int(part) for part in done.stdout.strip().split(",")]
     assert 1 <= len(ids) <= 3 and all(0 <= i < 50277 for i in ids), ids
     assert peak <= 1.2 * model, "more than 1.2 times the model"
