@@ -90,6 +90,10 @@ TEST(Base64, IsRead) {
   EXPECT_EQ(decode_base64("TWFu\nTQ=="), "ManM");
   EXPECT_EQ(decode_base64("/+8="), "\xFF\xEF");
   EXPECT_EQ(decode_base64("a b"), std::nullopt);
+  EXPECT_EQ(encode_base64("Man"), "TWFu");
+  EXPECT_EQ(encode_base64("Ma"), "TWE=");
+  EXPECT_EQ(encode_base64("\xFF\xEF"), "/+8=");
+  EXPECT_EQ(encode_base64(""), "");
 }
 
 TEST(Spreadsheet, IsAZipWithTheRightSums) {

@@ -40,6 +40,8 @@ struct ScoreResult {
   std::vector<JudgeRequest> judge_requests;  ///< what remains to be asked
   JudgeCall judge_call;                      ///< how
   std::vector<std::string> warnings;
+  std::vector<std::optional<double>>
+      credits;  ///< 0 to 1 of each answer, where a question is scored on its own; or empty
   std::map<std::string, double> by_category;  ///< the headline for kinds of questions, for tables
   io::Json details = io::Json::object();      ///< what else is worth keeping, e.g. answers that could not be parsed
 };

@@ -70,6 +70,7 @@ ScoreResult score(const ScoreInput& input) {
     const bool right = matched[i] && is_right(*matched[i], truth, input);
     const double value = right ? 1 : 0;
     all.add(value);
+    if (matched[i]) give_credit(*matched[i], value, input, result);
     (truth.structural == "query" ? open : binary).add(value);
     by_structural[truth.structural].add(value);
     if (!truth.semantic.empty()) by_semantic[truth.semantic].add(value);

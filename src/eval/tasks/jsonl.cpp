@@ -71,14 +71,15 @@ class JsonlTask : public Task {
     Mean all;
     Means by_category;
     YesNoCounts yes_no;
+    ScoreResult result;
     for (size_t i = 0; i < asked.size(); ++i) {
       const double value = score_one(asked[i], answers.answers[i].text);
       all.add(value);
+      result.credits.emplace_back(value);
       by_category[asked[i].category].add(value);
       if (config_.metric == JsonlMetric::kYesNo)
         yes_no.add(pope_answer(answers.answers[i].text), exact_match(asked[i].truths[0], "yes"));
     }
-    ScoreResult result;
     result.score = all.percent();
     result.counts.set("questions", all.count());
     result.metrics.append(metric_name(), all.percent());

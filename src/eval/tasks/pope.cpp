@@ -67,7 +67,12 @@ void warn_if_out_of_step(const std::string& category, const std::vector<const An
                               std::to_string(labels.size()) + " labels; the first are paired");
 }
 
-// lmms-eval accepts nothing but the words themselves, and takes the share of yes from the labels.
+// lmms-eval accepts nothing but the words themselves.
+YesNo read_answer(const Answer& answer, Protocol protocol) {
+  return protocol == Protocol::kLmmsEval ? exact_yes_no(answer.text) : pope_answer(answer.text);
+}
+
+// lmms-eval takes the share of yes from the labels.
 double append_category(const std::string& category, const std::vector<const Answer*>& answers,
                        const std::vector<Label>& labels, Protocol protocol, Json& metrics) {
   const bool strict = protocol == Protocol::kLmmsEval;
@@ -75,7 +80,7 @@ double append_category(const std::string& category, const std::vector<const Answ
   int64_t yes = 0, labels_paired = 0;
   for (size_t i = 0; i < answers.size(); ++i) {
     const bool labelled = i < labels.size();
-    const YesNo answer = strict ? exact_yes_no(answers[i]->text) : pope_answer(answers[i]->text);
+    const YesNo answer = read_answer(*answers[i], protocol);
     yes += (strict ? labelled && labels[i].yes : answer == YesNo::kYes) ? 1 : 0;
     labels_paired += labelled ? 1 : 0;
     // An answer that is neither is wrong, but no yes and no no.
@@ -109,6 +114,10 @@ ScoreResult score(const ScoreInput& input) {
     const auto& answers = by_category[category];
     warn_if_out_of_step(category, answers, labels, questions, result);
     sum += append_category(category, answers, labels, input.protocol, result.metrics);
+    for (size_t i = 0; i < std::min(answers.size(), labels.size()); ++i) {
+      const YesNo wanted = labels[i].yes ? YesNo::kYes : YesNo::kNo;
+      give_credit(*answers[i], read_answer(*answers[i], input.protocol) == wanted ? 1 : 0, input, result);
+    }
   }
   result.score = 100 * sum / static_cast<double>(kCategories.size());
   result.metrics.append("mean_f1_percent", *result.score);

@@ -86,6 +86,7 @@ ScoreResult score(const ScoreInput& input) {
     const bool right = letter && *letter - 'A' < problem.num_choices && *letter - 'A' == problem.answer;
     const bool image = matched[i] && (recorded ? asks_about_image(*matched[i]) : problem.has_image);
     correct += right ? 1 : 0;
+    if (matched[i]) give_credit(*matched[i], right ? 1 : 0, input, result);
     image_total += image ? 1 : 0;
     image_correct += image && right ? 1 : 0;
     failed += letter ? 0 : 1;

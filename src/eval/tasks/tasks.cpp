@@ -87,6 +87,11 @@ std::vector<const Answer*> match_answers(const std::vector<Asked>& questions, co
   return matched;
 }
 
+void give_credit(const Answer& answer, double value, const ScoreInput& input, ScoreResult& result) {
+  result.credits.resize(input.answers.answers.size());
+  result.credits[static_cast<size_t>(&answer - input.answers.answers.data())] = value;
+}
+
 void expect_form(const AnswerFile& answers, const std::vector<AnswerForm>& forms) {
   if (std::find(forms.begin(), forms.end(), answers.form) != forms.end()) return;
   const auto name = [](AnswerForm form) -> std::string {

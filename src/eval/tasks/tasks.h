@@ -40,6 +40,9 @@ struct Asked {
 std::vector<const Answer*> match_answers(const std::vector<Asked>& questions, const ScoreInput& input,
                                          ScoreResult& result);
 
+/// Notes what an answer of the input was worth.
+void give_credit(const Answer& answer, double value, const ScoreInput& input, ScoreResult& result);
+
 /// Counts and, unless they may be missing, requires answers to all of `questions` that the benchmark scores.
 void check_coverage(int64_t questions, int64_t answered, const std::vector<std::string>& missing,
                     const ScoreInput& input, ScoreResult& result);

@@ -86,7 +86,9 @@ ScoreResult score(const ScoreInput& input) {
   Mean accuracy;  // missing answers do not count, as in the official script
   int64_t with_ocr = 0;
   for (const auto& answer : input.answers.answers) {
-    accuracy.add(textvqa_accuracy(answer.text, find_annotation(answer, input.answers, annotations).people));
+    const double value = textvqa_accuracy(answer.text, find_annotation(answer, input.answers, annotations).people);
+    accuracy.add(value);
+    give_credit(answer, value, input, result);
     with_ocr += answer.prompt.find("OCR token") != std::string::npos ? 1 : 0;
   }
   int64_t questions = 0;

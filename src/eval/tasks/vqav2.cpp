@@ -118,6 +118,9 @@ ScoreResult score(const ScoreInput& input) {
     submitted.push_back(answer ? evalai_normalised(answer->text) : "");
   }
   result.score = append_accuracy("", questions, raw, result.metrics);
+  for (size_t i = 0; i < matched.size() && input.protocol == Protocol::kLlava; ++i)
+    if (matched[i])
+      give_credit(*matched[i], vqa_accuracy(matched[i]->text, questions.annotations[i].people), input, result);
   append_accuracy("submission/", questions, submitted, result.metrics);
   if (input.protocol == Protocol::kLmmsEval) result.score = append_lmms_accuracy(questions, raw, result.metrics);
   result.counts.set("unanimous_after_strip", count_unanimous(questions));
