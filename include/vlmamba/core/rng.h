@@ -10,7 +10,15 @@
 namespace vlmamba {
 
 /// What a random draw is for: part of its key, so that no two uses share numbers.
-enum class RngPurpose : uint32_t { kSampler = 1, kTrainStep = 2, kGeneration = 3, kInit = 4, kExample = 5, kSplit = 6 };
+enum class RngPurpose : uint32_t {
+  kSampler = 1,
+  kTrainStep = 2,
+  kGeneration = 3,
+  kInit = 4,
+  kExample = 5,
+  kSplit = 6,
+  kBootstrap = 7
+};
 
 /// Philox4x32-10 (Salmon et al., 2011), keyed by (seed, purpose) and counted from (a, b): every draw is a pure
 /// function of its key, so that a resumed run needs no saved generator.
