@@ -31,5 +31,8 @@ Command add_preprocess(CLI::App& app, const Extensions& extensions);
 Command add_tokenize(CLI::App& app, const Extensions& extensions);
 Command add_reference(CLI::App& app, const Extensions& extensions);
 Command add_bench(CLI::App& app, const Extensions& extensions);
+Command add_sweep(CLI::App& app, const Extensions& extensions);
+Command add_report(CLI::App& app, const Extensions& extensions);
+Command add_compare(CLI::App& app, const Extensions& extensions);
 
 }  // namespace vlmamba::app
