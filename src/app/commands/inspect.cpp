@@ -98,10 +98,9 @@ void print_foreign(const std::string& folder, const formats::Foreign& foreign) {
       std::printf("  %s.%-20s %s\n", section.c_str(), key.c_str(), value.to_string().c_str());
 }
 
-// A folder that says nothing of itself but what its weights say, or what `vlmamba convert --to hf` made.
+// A folder that says nothing of itself but what its weights say.
 bool holds_weights_alone(const std::string& folder) {
-  if (io::find_weights(folder).empty()) return false;
-  return !fs::exists(fs::path(folder) / "config.json") || fs::exists(fs::path(folder) / "modeling_vl_mamba.py");
+  return !io::find_weights(folder).empty() && !fs::exists(fs::path(folder) / "config.json");
 }
 
 ExitCode inspect(const Options& options) {
