@@ -11,7 +11,7 @@ constexpr int kOverrideColumn = -1;  // marks a value that came from --set
 constexpr size_t kMaxShown = 60;
 
 // What LLaVA and Prismatic call the same things.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 30> kForeignNames{{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 32> kForeignNames{{
     {"learning_rate", "optimizer.lr"},
     {"mm_projector_lr", "optimizer.parts.connector.lr"},
     {"warmup_ratio", "schedule.warmup_ratio"},
@@ -30,6 +30,8 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 30> kForeign
     {"model_max_length", "batch.max_length"},
     {"llm_max_length", "batch.max_length"},
     {"dataloader_num_workers", "batch.loader_threads"},
+    {"group_by_modality_length", "batch.group_by (modality_length)"},
+    {"group_by_length", "batch.group_by (length)"},
     {"mm_projector_type", "model.connector.kind"},
     {"arch_specifier", "model.connector.kind"},
     {"vision_tower", "model.vision_encoder"},

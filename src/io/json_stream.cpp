@@ -6,6 +6,7 @@ namespace vlmamba::io {
 namespace {
 
 constexpr std::string_view kSpaces = " \t\r\n";
+constexpr size_t kParsedAsAWhole = 16 << 20;  // bytes: a tree takes ten times as many
 
 // Finds where values begin and end, by brackets and quotes alone; parse_json judges what is between.
 class Scanner {
@@ -26,6 +27,7 @@ class Scanner {
     ++at_;
     return true;
   }
+  bool at_end() { return peek() == '\0' && at_ == text_.size(); }
   std::string_view value() {
     peek();
     const size_t start = at_;
@@ -54,8 +56,14 @@ class Scanner {
   int64_t line() const { return line_; }
   Json parse(std::string_view slice) const { return parse_json(slice, where_, code_, false, line_); }
 
-  /// The whole text is malformed in a way that the parser can name.
+  /// The whole text is malformed in a way that the parser can name, if it is small enough to be parsed as a whole.
   [[noreturn]] void refuse() const {
+    if (text_.size() > kParsedAsAWhole)
+      throw Error(
+          code_, where_ + ": byte " + std::to_string(std::min(at_, text_.size())),
+          "expected JSON to go on, got " +
+              (at_ < text_.size() ? "\"" + std::string(text_.substr(at_, 40)) + "\""
+                                  : "the end of the file; the last value starts at byte " + std::to_string(counted_)));
     parse_json(text_, where_, code_);
     throw Error(code_, where_, "expected JSON of another form");
   }
@@ -89,11 +97,15 @@ void scan_list(Scanner& scanner, char open, char close, const Each& each) {
   scanner.expect(close);
 }
 
-void scan_elements(Scanner& scanner, const EachValue& each) {
+void scan_elements(Scanner& scanner, const EachText& each) {
   scan_list(scanner, '[', ']', [&] {
     const auto slice = scanner.value();
-    each(scanner.parse(slice), scanner.line());
+    each(slice, scanner.line());
   });
+}
+
+void scan_elements(Scanner& scanner, const EachValue& each) {
+  scan_elements(scanner, EachText([&](std::string_view slice, int64_t line) { each(scanner.parse(slice), line); }));
 }
 
 std::string scan_key(Scanner& scanner) {
@@ -105,7 +117,7 @@ std::string scan_key(Scanner& scanner) {
 }
 
 void expect_end(Scanner& scanner) {
-  if (scanner.peek() != '\0') scanner.refuse();
+  if (!scanner.at_end()) scanner.refuse();
 }
 
 }  // namespace
@@ -115,27 +127,37 @@ std::string_view without_mark(std::string_view text) {
   return text.substr(0, kMark.size()) == kMark ? text.substr(kMark.size()) : text;
 }
 
-void for_each_line(std::string_view text, const std::string& where, ExitCode code, const EachValue& each) {
+void for_each_line_text(std::string_view text, const EachText& each) {
   text = without_mark(text);
   int64_t number = 1;
   for (size_t at = 0; at < text.size(); ++number) {
     const size_t end = std::min(text.find('\n', at), text.size());
     const auto line = text.substr(at, end - at);
-    if (line.find_first_not_of(kSpaces) != std::string_view::npos)
-      each(parse_json(line, where, code, false, number), number);
+    if (line.find_first_not_of(kSpaces) != std::string_view::npos) each(line, number);
     at = end + 1;
   }
+}
+
+void for_each_line(std::string_view text, const std::string& where, ExitCode code, const EachValue& each) {
+  for_each_line_text(
+      text, [&](std::string_view line, int64_t number) { each(parse_json(line, where, code, false, number), number); });
+}
+
+void for_each_element_text(std::string_view text, const std::string& where, ExitCode code, const EachText& each) {
+  text = without_mark(text);
+  Scanner scanner(text, where, code);
+  if (scanner.peek() == '{') throw Error(code, where + ":1:1", "expected an array, got an object");
+  scan_elements(scanner, each);
+  expect_end(scanner);
 }
 
 void for_each_element(std::string_view text, std::string_view key, const std::string& where, ExitCode code,
                       const EachValue& each) {
   text = without_mark(text);
   Scanner scanner(text, where, code);
-  if (key.empty()) {
-    if (scanner.peek() == '{') throw Error(code, where + ":1:1", "expected an array, got an object");
-    scan_elements(scanner, each);
-    return expect_end(scanner);
-  }
+  if (key.empty())
+    return for_each_element_text(text, where, code,
+                                 [&](std::string_view value, int64_t line) { each(scanner.parse(value), line); });
   if (scanner.peek() == '[') throw Error(code, where + ":1:1", "expected an object, got an array");
   bool found = false;
   scan_list(scanner, '{', '}', [&] {

@@ -8,20 +8,11 @@
 #include <cerrno>
 #include <cstring>
 
-#include "vlmamba/core/error.h"
-
 namespace vlmamba::io {
-namespace {
 
-[[noreturn]] void refuse(const std::string& path, const std::string& message) {
-  throw Error(ExitCode::kWeights, path, message);
-}
-
-}  // namespace
-
-MappedFile::MappedFile(const std::string& path) : path_(path) {
+MappedFile::MappedFile(const std::string& path, ExitCode code) : path_(path), code_(code) {
   descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (descriptor_ < 0) refuse(path, "expected a file to read, got: " + std::string(std::strerror(errno)));
+  if (descriptor_ < 0) refuse("expected a file to read, got: " + std::string(std::strerror(errno)));
   struct stat status {};
   const bool regular = ::fstat(descriptor_, &status) == 0 && S_ISREG(status.st_mode);
   size_ = regular ? static_cast<size_t>(status.st_size) : 0;
@@ -30,7 +21,7 @@ MappedFile::MappedFile(const std::string& path) : path_(path) {
   if (regular && mapping_ != MAP_FAILED) return;
   const std::string why = regular ? std::strerror(errno) : "something else";
   ::close(descriptor_);
-  refuse(path, "expected a regular file, got " + why);
+  refuse("expected a regular file, got " + why);
 }
 
 MappedFile::~MappedFile() {
@@ -48,7 +39,7 @@ void MappedFile::check_unchanged() const {
   struct stat status {};
   if (::fstat(descriptor_, &status) != 0 || static_cast<size_t>(status.st_size) != size_ ||
       status.st_mtim.tv_sec != modified_.tv_sec || status.st_mtim.tv_nsec != modified_.tv_nsec)
-    refuse(path_, "expected a file that stays as it is, got one that is being written");
+    refuse("expected a file that stays as it is, got one that is being written");
 }
 
 }  // namespace vlmamba::io

@@ -22,6 +22,14 @@ void for_each_line(std::string_view text, const std::string& where, ExitCode cod
 void for_each_element(std::string_view text, std::string_view key, const std::string& where, ExitCode code,
                       const EachValue& each);
 
+/// The same for the elements of the text's own array, as text: where a value begins and ends is found by brackets and
+/// quotes alone, and what is between is for the caller to parse. `text` of more than 16 MiB that is no array is
+/// described by the place where that shows, not by what is wrong there.
+using EachText = std::function<void(std::string_view value, int64_t line)>;
+void for_each_element_text(std::string_view text, const std::string& where, ExitCode code, const EachText& each);
+/// Lines of JSON lines that are not blank, in the same way.
+void for_each_line_text(std::string_view text, const EachText& each);
+
 /// Members of the text's object, in their order. A key may come twice: that is for the caller to judge.
 void for_each_member(std::string_view text, const std::string& where, ExitCode code, const EachMember& each);
 
