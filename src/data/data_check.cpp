@@ -1,228 +1,27 @@
 #include "vlmamba/data/data_check.h"
 
 #include <algorithm>
-#include <filesystem>
+#include <atomic>
+#include <exception>
 #include <set>
+#include <thread>
 
+#include "src/data/record_check.h"
+#include "src/data/record_index.h"
 #include "vlmamba/core/error.h"
-#include "vlmamba/core/text.h"
-#include "vlmamba/core/tokens.h"
-#include "vlmamba/data/example.h"
-#include "vlmamba/io/atomic_file.h"
-#include "vlmamba/io/images/decode.h"
 
 namespace vlmamba {
 namespace {
 
-namespace fs = std::filesystem;
 using io::Json;
 
-constexpr std::string_view kPlaceholder = "<image>", kSeparator = " ASSISTANT: ";
+constexpr size_t kAtOnce = 4096;  // records in memory
 
-size_t count_placeholders(std::string_view text) {
-  size_t count = 0;
-  for (size_t at = text.find(kPlaceholder); at != std::string_view::npos; at = text.find(kPlaceholder, at + 1)) ++count;
-  return count;
-}
-
-bool leaves_root(const fs::path& path) {
-  int depth = 0, least = 0;
-  for (const auto& part : path) {
-    depth += part == ".." ? -1 : part == "." || part.empty() ? 0 : 1;
-    least = std::min(least, depth);
-  }
-  return path.is_absolute() || least < 0;
-}
-
-// The format that a suffix promises; none for a suffix that says nothing.
-std::string_view format_of_suffix(const fs::path& path) {
-  std::string suffix = path.extension().string();
-  std::transform(suffix.begin(), suffix.end(), suffix.begin(), [](unsigned char c) { return std::tolower(c); });
-  if (suffix == ".jpg" || suffix == ".jpeg" || suffix == ".jpe") return "JPEG";
-  if (suffix == ".png") return "PNG";
-  if (suffix == ".webp") return "WEBP";
-  if (suffix == ".gif") return "GIF";
-  return {};
-}
-
-// One record on its way through the checks.
-class RecordCheck {
- public:
-  RecordCheck(const DataChecker& checker, const Json& json, int64_t index) : checker_(checker), json_(json) {
-    report_.index = index;
-  }
-
-  RecordReport run(std::set<std::string>& seen_ids) {
-    check_id(seen_ids);
-    check_keys();
-    check_picture();
-    const bool well_formed = check_conversation();
-    if (well_formed) check_plain();
-    if (error_) return finish();
-    report_.usable = true;
-    report_.turns_used = static_cast<int64_t>(record_.turns.size());
-    report_.has_picture = has_picture_;
-    measure();
-    return finish();
-  }
-
- private:
-  bool is_plain() const { return checker_.prompt.template_name == PromptTemplate::kPlain; }
-
-  void add(std::string_view code) {
-    codes_.insert(std::string(code));
-    const auto& all = data_codes();
-    const auto known = std::find_if(all.begin(), all.end(), [&](const DataCode& c) { return c.name == code; });
-    error_ = error_ || known->severity == Severity::kError;
-  }
-
-  RecordReport finish() {
-    report_.codes.assign(codes_.begin(), codes_.end());
-    return std::move(report_);
-  }
-
-  void check_id(std::set<std::string>& seen) {
-    const Json* id = json_.find("id");
-    if (id == nullptr || id->is_null()) return add("id_missing");
-    report_.id = *id;
-    if (!id->is_string()) add("id_not_string");
-    record_.id = id->is_string() ? id->as_string() : id->to_string();
-    if (!seen.insert(record_.id).second) add("id_duplicate");
-  }
-
-  void check_keys() {
-    for (const auto& [key, value] : json_.members())
-      if (key != "id" && key != "image" && key != "conversations" && key != "model") add("unknown_key");
-  }
-
-  void check_picture() {
-    const Json* image = json_.find("image");
-    if (image == nullptr) return;
-    if (image->is_null() || (image->is_string() && image->as_string().empty())) return add("image_null");
-    has_picture_ = true;
-    if (image->is_array()) return add("images_multiple");
-    if (!image->is_string()) return add("image_missing");
-    if (leaves_root(image->as_string())) return add("image_path_outside_root");
-    const std::string path = picture_path(checker_.image_root, image->as_string());
-    std::error_code failed;
-    if (!fs::exists(path, failed)) return add("image_missing");
-    try {
-      const std::string bytes = io::read_file(path, ExitCode::kData);
-      const io::Image picture = io::decode_image(bytes, path);
-      const std::string format(io::image_format(bytes));
-      report_.picture = {format, picture.width, picture.height};
-      const auto named = format_of_suffix(image->as_string());
-      if (!named.empty() && named != format) add("image_suffix_mismatch");
-    } catch (const Error&) {
-      add("image_undecodable");
-    }
-  }
-
-  // Reads the turns into the record. False where they are too broken to say more.
-  bool check_conversation() {
-    const Json* conversations = json_.find("conversations");
-    if (conversations == nullptr || !conversations->is_array()) return add("conversations_missing"), false;
-    if (conversations->items().empty()) return add("conversations_empty"), false;
-    bool readable = true;
-    for (const Json& turn : conversations->items()) {
-      const Json *from = turn.find("from"), *value = turn.find("value");
-      const bool known = from && from->is_string() && (from->as_string() == "human" || from->as_string() == "gpt");
-      if (!known) add("role_unknown");
-      if (value == nullptr || !value->is_string()) add("value_not_string");
-      readable = readable && known && value && value->is_string();
-      if (readable) record_.turns.push_back({from->as_string() == "human", value->as_string()});
-    }
-    if (!readable) return false;
-    check_texts();
-    return drop_ends();
-  }
-
-  void check_texts() {
-    size_t human = 0;
-    bool tagged = false;
-    for (const Turn& turn : record_.turns) {
-      if (checker_.tokenizer.encode(turn.text, true) != checker_.tokenizer.encode(turn.text, false))
-        add("special_token_in_text");
-      const size_t tags = count_placeholders(turn.text);
-      if (!turn.human) {
-        if (tags > 0) add("image_tag_in_answer");
-        if (stripped(turn.text).empty()) add("answer_empty");
-        if (turn.text.find(kSeparator) != std::string::npos) add("answer_contains_separator");
-        continue;
-      }
-      if (tags > 0) {
-        if (!has_picture_) add("image_tag_without_image");
-        if (tags > 1) add("image_tag_repeated");
-        if (!turn.text.starts_with(kPlaceholder)) add("image_tag_moved");
-        if (human > 0) add("image_tag_late");
-        tagged = true;
-      }
-      ++human;
-    }
-    if (has_picture_ && !tagged) add("image_without_tag");
-    tagged_ = tagged;
-  }
-
-  // A leading answer and a last question without one are left out; what remains must go human, gpt in turn.
-  bool drop_ends() {
-    auto& turns = record_.turns;
-    if (!turns.front().human) {
-      add("first_turn_dropped");
-      turns.erase(turns.begin());
-    }
-    for (size_t i = 0; i < turns.size(); ++i)
-      if (turns[i].human != (i % 2 == 0)) return add("turns_not_alternating"), false;
-    if (turns.size() % 2 == 1) {
-      add("last_turn_dropped");
-      turns.pop_back();
-    }
-    if (turns.empty()) add("no_answer");
-    return true;
-  }
-
-  void check_plain() {
-    if (!is_plain()) return;
-    if (record_.turns.size() != 2) add("pretrain_turns");
-    if (!has_picture_ || !tagged_) add("pretrain_image");
-  }
-
-  // Only the first placeholder is a picture's; without one the record's picture is not shown.
-  void measure() {
-    bool placed = false;
-    for (Turn& turn : record_.turns) {
-      if (!turn.human || count_placeholders(turn.text) == 0) continue;
-      if (placed) turn.text = without_placeholders(turn.text);
-      placed = true;
-    }
-    if (placed) record_.images = {"the picture"};
-    const Sample sample = build_training_sample(record_, checker_.tokenizer, checker_.prompt);
-    report_.tokens = static_cast<int64_t>(sample.input_ids.size());
-    report_.labelled =
-        std::count_if(sample.labels.begin(), sample.labels.end(), [](int64_t label) { return label != kIgnoreIndex; });
-    const auto pictures = std::count(sample.input_ids.begin(), sample.input_ids.end(), kImageToken);
-    report_.positions = report_.tokens + pictures * (checker_.tokens_per_image - 1);
-    if (report_.positions > checker_.max_length) add("too_long");
-  }
-
-  static std::string without_placeholders(std::string text) {
-    for (size_t at = text.find(kPlaceholder); at != std::string::npos; at = text.find(kPlaceholder))
-      text.erase(at, kPlaceholder.size());
-    return stripped(text);
-  }
-
-  const DataChecker& checker_;
-  const Json& json_;
-  Record record_;
-  RecordReport report_;
-  std::set<std::string> codes_;
-  bool error_ = false, has_picture_ = false, tagged_ = false;
-};
-
-Json record_array(const std::string& path) {
-  Json json = io::read_json(path, ExitCode::kData);
-  if (!json.is_array())
-    throw Error(ExitCode::kData, path, "expected an array of records, got " + std::string(io::kind_name(json.kind())));
-  return json;
+void for_each_record(const std::string& path, const io::EachValue& each) {
+  const io::MappedFile file(path, ExitCode::kData);
+  for_each_record_text(file, [&](std::string_view text, int64_t line) {
+    each(io::parse_json(text, path, ExitCode::kData, false, line), line);
+  });
 }
 
 Json to_json(const RecordReport& record) {
@@ -246,6 +45,35 @@ Json to_json(const RecordReport& record) {
   Json& codes = json.append("codes", Json::array());
   for (const auto& code : record.codes) codes.push(code);
   return json;
+}
+
+std::string id_text(const Json& id) { return id.is_string() ? id.as_string() : id.to_string(); }
+
+void add_code(std::vector<std::string>& sorted, const std::string& code) {
+  sorted.insert(std::lower_bound(sorted.begin(), sorted.end(), code), code);
+}
+
+// The reports of these records, of which the first has this index.
+std::vector<RecordReport> check_all(const DataChecker& checker, const std::vector<Json>& records, int64_t first,
+                                    int64_t threads) {
+  std::vector<RecordReport> reports(records.size());
+  std::vector<std::exception_ptr> failures(static_cast<size_t>(threads));
+  std::atomic<size_t> next = 0;
+  const auto work = [&](std::exception_ptr& failure) {
+    try {
+      for (size_t i = next++; i < records.size(); i = next++)
+        reports[i] = check_record(checker, records[i], first + static_cast<int64_t>(i));
+    } catch (...) {
+      failure = std::current_exception();
+    }
+  };
+  std::vector<std::thread> others;
+  for (size_t i = 1; i < failures.size(); ++i) others.emplace_back(work, std::ref(failures[i]));
+  work(failures[0]);
+  for (auto& thread : others) thread.join();
+  for (const auto& failure : failures)
+    if (failure) std::rethrow_exception(failure);
+  return reports;
 }
 
 }  // namespace
@@ -298,14 +126,23 @@ Json DataReport::to_json() const {
 }
 
 DataReport DataChecker::check(const std::string& path) const {
-  const Json json = record_array(path);
   DataReport report;
   std::set<std::string> seen_ids;
-  for (const Json& record : json.items()) {
-    report.records.push_back(RecordCheck(*this, record, static_cast<int64_t>(report.records.size())).run(seen_ids));
-    report.usable += report.records.back().usable ? 1 : 0;
-    for (const auto& code : report.records.back().codes) ++report.code_counts[code];
-  }
+  std::vector<Json> waiting;
+  const auto check_waiting = [&] {
+    for (auto& record : check_all(*this, waiting, static_cast<int64_t>(report.records.size()), threads)) {
+      if (!record.id.is_null() && !seen_ids.insert(id_text(record.id)).second) add_code(record.codes, "id_duplicate");
+      report.usable += record.usable ? 1 : 0;
+      for (const auto& code : record.codes) ++report.code_counts[code];
+      report.records.push_back(std::move(record));
+    }
+    waiting.clear();
+  };
+  for_each_record(path, [&](const Json& record, int64_t) {
+    waiting.push_back(record);
+    if (waiting.size() == kAtOnce) check_waiting();
+  });
+  check_waiting();
   return report;
 }
 
@@ -317,14 +154,13 @@ std::vector<CompositionRow> mix665k_composition(const std::string& path) {
                                    {"textvqa/train_images/", 21'953, 0},
                                    {"text only", 40'688, 0},
                                    {"anything else", 0, 0}};
-  const Json json = record_array(path);
-  for (const Json& record : json.items()) {
+  for_each_record(path, [&](const Json& record, int64_t) {
     const Json* image = record.find("image");
     const auto row = std::find_if(rows.begin(), rows.end() - 2, [&](const CompositionRow& candidate) {
       return image && image->is_string() && image->as_string().starts_with(candidate.part);
     });
     ++(image == nullptr ? rows[rows.size() - 2] : row == rows.end() - 2 ? rows.back() : *row).found;
-  }
+  });
   return rows;
 }
 

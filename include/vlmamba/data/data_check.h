@@ -59,8 +59,9 @@ struct DataChecker {
   PromptConfig prompt;
   std::string image_root;
   int64_t tokens_per_image, max_length;
+  int64_t threads = 1;
 
-  /// Throws Error (data) for a file that is no array of JSON values.
+  /// Throws Error (data) for a file that is neither an array of JSON values nor, called `.jsonl`, one a line.
   DataReport check(const std::string& path) const;
 };
 

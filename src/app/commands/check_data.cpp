@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
+#include <thread>
 
 #include "src/app/commands/commands.h"
 #include "vlmamba/data/data_check.h"
@@ -11,7 +12,7 @@ namespace {
 
 struct Options {
   std::string data, images, prompt_template = "v1", tokenizer, output;
-  int64_t image_tokens = 576, max_length = 2048;
+  int64_t image_tokens = 576, max_length = 2048, threads = std::max(1u, std::thread::hardware_concurrency());
   bool mix665k = false;
 };
 
@@ -52,7 +53,8 @@ ExitCode check_data(const Options& options) {
   PromptConfig prompt;
   prompt.template_name = template_of(options.prompt_template);
   const auto tokenizer = Tokenizer::load(options.tokenizer);
-  const DataChecker checker{tokenizer, prompt, options.images, options.image_tokens, options.max_length};
+  const DataChecker checker{tokenizer,          prompt,         options.images, options.image_tokens,
+                            options.max_length, options.threads};
   const DataReport report = checker.check(options.data);
   print_report(report);
   const bool as_published = !options.mix665k || print_composition(options.data);
@@ -72,6 +74,7 @@ Command add_check_data(CLI::App& app, const Extensions&) {
   command->add_option("--image-tokens", options->image_tokens, "positions of a picture")->check(CLI::PositiveNumber);
   command->add_option("--max-length", options->max_length, "positions that a sample may have")
       ->check(CLI::PositiveNumber);
+  command->add_option("--threads", options->threads, "that decode pictures")->check(CLI::Range(1, 1024));
   command->add_option("--output", options->output, "JSON file for what was found in each record");
   command->add_flag("--mix665k", options->mix665k, "compare with the published composition of LLaVA-1.5's mix");
   command->footer("Exits with 3 if any record is unusable.");
