@@ -38,9 +38,9 @@ int main(int argc, char** argv, const Extensions& extensions) {
       "Exit codes: 0 ok, 1 internal bug, 2 command line or config, 3 data, 4 weights, checkpoint or tokenizer,\n"
       "5 non-finite values, 6 disk, 7 another process lost, 75 stopped in good order (resume me).");
   std::vector<Command> commands;
-  for (const auto add :
-       {add_train, add_evaluate, add_score, add_sweep, add_report, add_compare, add_generate, add_chat, add_inspect,
-        add_convert, add_forward, add_tokenize, add_preprocess, add_check_data, add_reference, add_bench})
+  for (const auto add : {add_train, add_evaluate, add_score, add_sweep, add_report, add_compare, add_generate, add_chat,
+                         add_inspect, add_convert, add_forward, add_tokenize, add_preprocess, add_check_data,
+                         add_show_labels, add_reference, add_bench})
     commands.push_back(add(app, extensions));
   try {
     app.parse(argc, argv);

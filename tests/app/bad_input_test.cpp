@@ -122,11 +122,10 @@ INSTANTIATE_TEST_SUITE_P(
         BadData{"empty picture", one(R"("image": "images/empty.jpg", )" + turns("<image>\\nq", "a")), "empty.jpg]"},
         BadData{"web page", one(R"("image": "images/page.jpg", )" + turns("<image>\\nq", "a")),
                 "page.jpg] expected JPEG, PNG, WebP or GIF"},
-        BadData{"no placeholder", one(R"("image": "images/0.png", )" + turns("q", "a")),
-                "record a] expected 1 <image> in the human turns, got 0"},
+        BadData{"no picture", one(turns("<image>\\nq", "a")), "record a] expected a picture for its <image>, got none"},
         BadData{"pictures beyond the end",
                 one(R"("image": "images/0.png", )" + turns(std::string(200, '7') + "<image>", "a")),
-                "record a] expected"},
+                "record a has nothing to learn"},
         BadData{"duplicate key", R"([{"id": "a", "id": "b", )" + turns("q", "a") + "}]", "id"}),
     [](const auto& info) {
       std::string name = info.param.what;

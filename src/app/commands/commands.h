@@ -28,6 +28,7 @@ Command add_forward(CLI::App& app, const Extensions& extensions);
 Command add_generate(CLI::App& app, const Extensions& extensions);
 Command add_inspect(CLI::App& app, const Extensions& extensions);
 Command add_preprocess(CLI::App& app, const Extensions& extensions);
+Command add_show_labels(CLI::App& app, const Extensions& extensions);
 Command add_tokenize(CLI::App& app, const Extensions& extensions);
 Command add_reference(CLI::App& app, const Extensions& extensions);
 Command add_bench(CLI::App& app, const Extensions& extensions);

@@ -1,5 +1,4 @@
 #include <ATen/ATen.h>
-#include <unistd.h>
 
 #include <charconv>
 #include <cstdio>
@@ -9,6 +8,7 @@
 
 #include "src/app/commands/commands.h"
 #include "src/app/commands/sampling_options.h"
+#include "src/app/terminal_picture.h"
 #include "vlmamba/app/build.h"
 
 namespace vlmamba::app {
@@ -21,29 +21,6 @@ struct Options {
   int64_t seed = 0;
   bool by_ids = false, show = false, print_ids = false;
 };
-
-constexpr int kShownColumns = 48;
-
-// A picture in the terminal: two pixels a character where colours are shown, grey letters elsewhere.
-void show(const std::string& path) {
-  const io::Image original = io::read_image(path);
-  const int width = std::min(kShownColumns, original.width);
-  const io::Image image = resize(original, width, std::max(2, original.height * width / original.width / 2 * 2));
-  const auto pixel = [&](int y, int x) {
-    return image.rgb.data() + 3 * (static_cast<size_t>(y) * static_cast<size_t>(width) + static_cast<size_t>(x));
-  };
-  const bool colours = ::isatty(STDOUT_FILENO) != 0;
-  for (int y = 0; y + 1 < image.height; y += 2) {
-    for (int x = 0; x < width; ++x) {
-      const uint8_t *up = pixel(y, x), *down = pixel(y + 1, x);
-      if (colours)
-        std::printf("\033[38;2;%d;%d;%dm\033[48;2;%d;%d;%dm▀", up[0], up[1], up[2], down[0], down[1], down[2]);
-      else
-        std::fputc(" .:-=+*#%@"[(up[0] + up[1] + up[2] + down[0] + down[1] + down[2]) * 10 / (6 * 256)], stdout);
-    }
-    std::printf(colours ? "\033[0m\n" : "\n");
-  }
-}
 
 std::vector<int64_t> parse_ids(const std::string& text) {
   std::vector<int64_t> ids;
@@ -127,7 +104,7 @@ ExitCode answer_prompt(const Options& options, const Extensions& extensions) {
   Question question{"prompt", options.prompt, {}};
   for (const auto& path : options.images) {
     question.pictures.push_back(responder.read_picture(path));
-    if (options.show) show(path);
+    if (options.show) print_picture(io::read_image(path));
   }
   const auto prompt = !options.by_ids ? responder.prompt_ids(question) : parse_ids(options.prompt_ids);
   check_ids(!options.by_ids ? "--prompt" : "--prompt-ids", prompt, loaded.config.model.language_model.vocab_size,
