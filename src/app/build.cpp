@@ -64,17 +64,31 @@ void place_model(VlMamba& model, DeviceChoice device, int64_t local_rank) {
   model.to(gpu);
 }
 
-StageData load_stage_data(const RunConfig& config, const StageConfig& stage, const Tokenizer& tokenizer,
-                          int64_t tokens_per_image) {
+ExampleReader stage_example_reader(const RunConfig& config, const StageConfig& stage, const Tokenizer& tokenizer,
+                                   int64_t tokens_per_image) {
   PromptConfig prompt = config.prompt;
   prompt.template_name = stage.prompt_template.value_or(prompt.template_name);
   prompt.learn_prompts = stage.learn_prompts.value_or(prompt.learn_prompts);
   std::vector<std::string> roots;
   for (const auto& set : stage.data.sets) roots.push_back(set.image_root);
-  return read_stage_data(stage.data,
-                         {tokenizer, prompt, ImageProcessor(config.image_processor), std::move(roots), tokens_per_image,
-                          stage.batch.max_length},
-                         static_cast<uint64_t>(config.seed));
+  return {tokenizer,        prompt,           ImageProcessor(config.image_processor),
+          std::move(roots), tokens_per_image, stage.batch.max_length};
+}
+
+StageData load_stage_data(const RunConfig& config, const StageConfig& stage, const Tokenizer& tokenizer,
+                          int64_t tokens_per_image, const std::string& index_folder) {
+  return read_stage_data(stage.data, stage_example_reader(config, stage, tokenizer, tokens_per_image),
+                         static_cast<uint64_t>(config.seed), index_folder);
+}
+
+StageData plan_stage_data(const RunConfig& config, const StageConfig& stage, const Tokenizer& tokenizer,
+                          int64_t tokens_per_image) {
+  const auto& sets = stage.data.sets;
+  const bool all_there = std::all_of(sets.begin(), sets.end(), [](const auto& set) { return fs::exists(set.records); });
+  const bool all_counted =
+      std::all_of(sets.begin(), sets.end(), [](const auto& set) { return set.expected_records > 0; });
+  if (all_there && !all_counted) return load_stage_data(config, stage, tokenizer, tokens_per_image, "");
+  return expected_stage_data(stage.data, stage_example_reader(config, stage, tokenizer, tokens_per_image));
 }
 
 std::map<std::string, std::string> checkpoint_companions(const RunConfig& config, const Tokenizer& tokenizer) {

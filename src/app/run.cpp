@@ -97,7 +97,8 @@ void Run::start_from_stage_before(size_t stage) {
 
 StageEnd Run::train_stage(size_t index) {
   const StageConfig& stage = config_.stages[index];
-  const StageData data = load_stage_data(config_, stage, tokenizer_, model_->vision_encoder->num_patches());
+  const StageData data =
+      load_stage_data(config_, stage, tokenizer_, model_->vision_encoder->num_patches(), config_.output_dir + "/index");
   Trainer trainer(
       *model_, data,
       {stage, static_cast<uint64_t>(config_.seed), static_cast<uint32_t>(index), config_.output_dir + "/" + stage.name,

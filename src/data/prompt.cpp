@@ -1,30 +1,34 @@
 #include "vlmamba/data/prompt.h"
 
+#include <algorithm>
+
 #include "vlmamba/core/error.h"
 #include "vlmamba/core/text.h"
 #include "vlmamba/core/tokens.h"
 
 namespace vlmamba {
-namespace {
 
-constexpr std::string_view kPlaceholder = "<image>";
-
-size_t count_placeholders(const std::string& text) {
+size_t count_placeholders(std::string_view text) {
   size_t count = 0;
-  for (size_t at = text.find(kPlaceholder); at != std::string::npos; at = text.find(kPlaceholder, at + 1)) ++count;
+  for (size_t at = text.find(kPicturePlaceholder); at != std::string::npos; at = text.find(kPicturePlaceholder, at + 1))
+    ++count;
   return count;
 }
 
 std::string without_placeholders(std::string text) {
-  for (size_t at = text.find(kPlaceholder); at != std::string::npos; at = text.find(kPlaceholder, at))
-    text.erase(at, kPlaceholder.size());
+  const size_t size = kPicturePlaceholder.size();
+  for (size_t at = text.find(kPicturePlaceholder); at != std::string::npos;
+       at = text.find(kPicturePlaceholder, at - std::min(at, size)))
+    text.erase(at, size);
   return text;
 }
 
+namespace {
+
 // LLaVA's normalisation of a record with one picture: it stands first in its turn, on a line of its own.
 std::string normalised(const std::string& text, const Record& record) {
-  if (record.images.size() != 1 || text.find(kPlaceholder) == std::string::npos) return text;
-  return stripped(std::string(kPlaceholder) + "\n" + stripped(without_placeholders(text)));
+  if (record.images.size() != 1 || text.find(kPicturePlaceholder) == std::string::npos) return text;
+  return stripped(std::string(kPicturePlaceholder) + "\n" + stripped(without_placeholders(text)));
 }
 
 class Builder {
@@ -40,10 +44,11 @@ class Builder {
     if (record_.images.empty()) return add_text(text, learnt);
     const bool in_place = config_.image_position == ImagePosition::kInPlace;
     size_t begin = 0;
-    for (size_t at = text.find(kPlaceholder); at != std::string::npos; at = text.find(kPlaceholder, begin)) {
+    for (size_t at = text.find(kPicturePlaceholder); at != std::string::npos;
+         at = text.find(kPicturePlaceholder, begin)) {
       add_text(text.substr(begin, at - begin), learnt);
       if (in_place) add_picture();
-      begin = at + kPlaceholder.size();
+      begin = at + kPicturePlaceholder.size();
     }
     add_text(text.substr(begin), learnt);
   }
@@ -97,6 +102,31 @@ Sample plain(const Record& record, const Tokenizer& tokenizer, const PromptConfi
 }
 
 }  // namespace
+
+Record mended(Record record, std::string& remark) {
+  const auto say = [&](const char* what) { remark += (remark.empty() ? "record " + record.id + ": " : "; ") + what; };
+  auto& turns = record.turns;
+  if (turns.size() == 1)
+    throw Error(ExitCode::kData, "record " + record.id, "expected an answer to every question, got none");
+  if (turns.size() % 2 == 1) {
+    turns.pop_back();
+    say("the last question has no answer and is left out");
+  }
+  size_t named = 0;
+  for (Turn& turn : turns) {
+    if (!turn.human || count_placeholders(turn.text) == 0) continue;
+    if (record.images.empty())
+      throw Error(ExitCode::kData, "record " + record.id, "expected a picture for its <image>, got none");
+    if (++named < 2 || record.images.size() != 1) continue;
+    turn.text = stripped(without_placeholders(turn.text));
+    say("a second <image> is left out");
+  }
+  if (named == 0 && record.images.size() == 1) {
+    record.images.clear();
+    say("no question names the picture by <image>, so that it is not shown");
+  }
+  return record;
+}
 
 Sample build_training_sample(const Record& record, const Tokenizer& tokenizer, const PromptConfig& config) {
   if (config.template_name == PromptTemplate::kPlain) return plain(record, tokenizer, config);

@@ -13,8 +13,9 @@ using io::Json;
 
 std::vector<std::string> images_of(const Json& json, const std::string& where) {
   const Json* image = json.find("image");
-  if (image == nullptr) return {};
-  if (image->is_string() && !image->as_string().empty()) return {image->as_string()};
+  if (image == nullptr || image->is_null()) return {};
+  if (image->is_string() && image->as_string().empty()) return {};
+  if (image->is_string()) return {image->as_string()};
   std::vector<std::string> paths;
   if (image->is_array())
     for (const Json& path : image->items())
@@ -51,17 +52,6 @@ Record parse_record(const Json& json, const std::string& where) {
       refuse(named, "conversations: expected human and gpt in turn, got " +
                         std::string(record.turns[i].human ? "human" : "gpt") + " at turn " + std::to_string(i));
   return record;
-}
-
-std::vector<Record> read_records(const std::string& path, size_t source) {
-  const Json json = io::read_json(path, ExitCode::kData);
-  if (!json.is_array()) refuse(path, "expected an array of records, got " + std::string(io::kind_name(json.kind())));
-  std::vector<Record> records;
-  for (size_t i = 0; i < json.items().size(); ++i) {
-    records.push_back(parse_record(json.items()[i], path + ": record " + std::to_string(i)));
-    records.back().source = source;
-  }
-  return records;
 }
 
 }  // namespace vlmamba

@@ -30,7 +30,7 @@ class Scanner {
   bool at_end() { return peek() == '\0' && at_ == text_.size(); }
   std::string_view value() {
     peek();
-    const size_t start = at_;
+    const size_t start = start_ = at_;
     int64_t depth = 0;
     while (at_ < text_.size()) {
       const char c = text_[at_];
@@ -63,7 +63,7 @@ class Scanner {
           code_, where_ + ": byte " + std::to_string(std::min(at_, text_.size())),
           "expected JSON to go on, got " +
               (at_ < text_.size() ? "\"" + std::string(text_.substr(at_, 40)) + "\""
-                                  : "the end of the file; the last value starts at byte " + std::to_string(counted_)));
+                                  : "the end of the file; the last value starts at byte " + std::to_string(start_)));
     parse_json(text_, where_, code_);
     throw Error(code_, where_, "expected JSON of another form");
   }
@@ -84,7 +84,7 @@ class Scanner {
   std::string_view text_;
   const std::string& where_;
   ExitCode code_;
-  size_t at_ = 0, counted_ = 0;
+  size_t at_ = 0, start_ = 0, counted_ = 0;  // start_: of the last value
   int64_t line_ = 1;
 };
 
@@ -156,8 +156,9 @@ void for_each_element(std::string_view text, std::string_view key, const std::st
   text = without_mark(text);
   Scanner scanner(text, where, code);
   if (key.empty())
-    return for_each_element_text(text, where, code,
-                                 [&](std::string_view value, int64_t line) { each(scanner.parse(value), line); });
+    return for_each_element_text(text, where, code, [&](std::string_view value, int64_t line) {
+      each(parse_json(value, where, code, false, line), line);
+    });
   if (scanner.peek() == '[') throw Error(code, where + ":1:1", "expected an object, got an array");
   bool found = false;
   scan_list(scanner, '{', '}', [&] {

@@ -1,5 +1,6 @@
 #include "vlmamba/train/stage_checkpoints.h"
 
+#include "vlmamba/io/config.h"
 #include "vlmamba/io/json.h"
 #include "vlmamba/model/weights.h"
 
@@ -19,6 +20,7 @@ Json state_json(const TrainState& state, const std::string& stage, int64_t total
   json.set("total_steps", total_steps);
   json.set("tokens", state.tokens);
   json.set("images", state.images);
+  json.set("samples", io::write_config(state.samples));
   return json;
 }
 
@@ -27,7 +29,8 @@ TrainState read_state(const std::string& path) {
   const auto number = [&](const char* key) {
     return io::require(json, key, Json::Kind::kInteger, path, ExitCode::kWeights).as_integer();
   };
-  return {number("step"), number("tokens"), number("images")};
+  const Json& samples = io::require(json, "samples", Json::Kind::kObject, path, ExitCode::kWeights);
+  return {number("step"), number("tokens"), number("images"), io::from_json<SampleCounts>(samples, path)};
 }
 
 }  // namespace

@@ -9,10 +9,11 @@
 
 #include "vlmamba/core/error.h"
 #include "vlmamba/core/log.h"
-#include "vlmamba/data/loader.h"
 #include "vlmamba/dist/replicas.h"
+#include "vlmamba/io/config.h"
 #include "vlmamba/train/lr_schedule.h"
 #include "vlmamba/train/run_log.h"
+#include "vlmamba/train/sample_log.h"
 #include "vlmamba/train/stage_summary.h"
 #include "vlmamba/train/validation.h"
 
@@ -44,13 +45,21 @@ void check_batch(const StageConfig& stage, int64_t ranks) {
                     std::to_string(ranks) + "), got " + std::to_string(stage.batch.global_batch));
 }
 
+SampleCounts of_all_ranks(Comm& comm, const SampleCounts& own) {
+  const auto count = [](int64_t number) { return static_cast<double>(number); };
+  const auto sum =
+      comm.sum({count(own.read), count(own.skipped), count(own.cut), count(own.dropped), count(own.untrained)});
+  const auto total = [&](size_t i) { return static_cast<int64_t>(sum[i]); };
+  return {total(0), total(1), total(2), total(3), total(4)};
+}
+
 }  // namespace
 
 Trainer::Trainer(VlMamba& model, const StageData& data, Setup setup)
     : model_(model),
       data_(data),
       setup_(std::move(setup)),
-      total_steps_(planned_steps(setup_.stage, static_cast<int64_t>(data.training.size()))),
+      total_steps_(planned_steps(setup_.stage, data.epoch_size)),
       optimizer_(model, setup_.stage.trainable, setup_.stage.optimizer),
       checkpoints_(setup_.folder, setup_.stage.name, total_steps_, setup_.companions) {
   check_batch(setup_.stage, setup_.comm->size());
@@ -59,9 +68,7 @@ Trainer::Trainer(VlMamba& model, const StageData& data, Setup setup)
 
 void Trainer::restore(int64_t step) { state_ = checkpoints_.read(step, model_, optimizer_); }
 
-std::string Trainer::summary() const {
-  return stage_summary(setup_.stage, model_, optimizer_, static_cast<int64_t>(data_.training.size()));
-}
+std::string Trainer::summary() const { return stage_summary(setup_.stage, model_, optimizer_, data_.epoch_size); }
 
 void Trainer::check_finite(double value, const std::string& what, const StepBatches& batches) const {
   if (std::isfinite(value)) return;
@@ -115,16 +122,22 @@ StageEnd Trainer::run() {
   std::optional<RunLog> run_log;
   if (comm.is_first()) run_log.emplace(setup_.folder, state_.step);
   compare_ranks(/*all_parameters=*/true);
-  Loader loader(
-      data_.training, data_.reader,
-      Sampler(setup_.seed, setup_.stage_index, static_cast<int64_t>(data_.training.size())),
-      {stage.batch.global_batch, stage.batch.micro_batch, stage.batch.loader_threads, comm.rank(), comm.size()},
-      state_.step);
+  Loader loader(data_.training_reader(), stage_sampler(data_, stage.batch, setup_.seed, setup_.stage_index),
+                {.global_batch = stage.batch.global_batch,
+                 .micro_batch = stage.batch.micro_batch,
+                 .threads = stage.batch.loader_threads,
+                 .rank = comm.rank(),
+                 .world = comm.size(),
+                 .packing = stage.batch.packing},
+                state_.step);
+  SampleLog sample_log(data_.policy, data_.left_out);
   log::Progress progress(stage.name, total_steps_, state_.step);
   while (state_.step < total_steps_) {
     const auto start = Clock::now();
-    const StepBatches batches = loader.next();
+    StepBatches batches = loader.next();
+    batches.samples = of_all_ranks(*setup_.comm, batches.samples);
     const double data_ms = milliseconds_since(start);
+    sample_log.add(batches, state_.samples);
     const double factor = lr_factor(stage.schedule, state_.step, total_steps_);
     const StepResult result = train_step(batches);
     const double step_ms = milliseconds_since(start);
@@ -137,13 +150,14 @@ StageEnd Trainer::run() {
     if (last || validates || state_.step % stage.log_every == 0) {
       Json metrics = Json::object(), timing = Json::object();
       metrics.set("step", state_.step);
-      metrics.set("epoch", static_cast<double>(state_.step * stage.batch.global_batch) /
-                               static_cast<double>(data_.training.size()));
+      metrics.set("epoch",
+                  static_cast<double>(state_.step * stage.batch.global_batch) / static_cast<double>(data_.epoch_size));
       metrics.set("loss", result.loss);
       metrics.set("grad_norm", result.grad_norm);
       metrics.set("lr", stage.optimizer.lr * factor);
       metrics.set("tokens", state_.tokens);
       metrics.set("images", state_.images);
+      metrics.set("samples", io::write_config(state_.samples));
       if (validates) {
         Json& losses = metrics.set("validation_loss", Json::object());
         for (const auto& [name, loss] : validation_losses(model_, data_, stage.batch.micro_batch, *setup_.comm))

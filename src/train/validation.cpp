@@ -15,16 +15,16 @@ std::map<std::string, double> validation_losses(const VlMamba& model, const Stag
   for (size_t set = 0; set < data.validation.size(); ++set) {
     double sum = 0;
     int64_t tokens = 0;
-    const auto& records = data.validation[set];
-    const auto size = static_cast<size_t>(micro_batch);
-    const auto rank = static_cast<size_t>(comm.rank()), ranks = static_cast<size_t>(comm.size());
-    for (size_t first = rank * size; first < records.size(); first += ranks * size) {
+    const SampleReader reader = data.validation_reader(set);
+    for (int64_t first = comm.rank() * micro_batch; first < data.validation[set].size();
+         first += comm.size() * micro_batch) {
       std::vector<Example> examples;
-      std::vector<const Example*> row;
-      for (size_t i = first; i < std::min(records.size(), first + size); ++i)
-        examples.push_back(data.reader.read(records[i]));
-      for (const auto& example : examples) row.push_back(&example);
-      const auto loss = model.loss(collate(row, data.reader.tokenizer.pad_id(), data.reader.image_processor.size()));
+      std::vector<const Example*> rows;
+      for (int64_t i = first; i < std::min(data.validation[set].size(), first + micro_batch); ++i)
+        if (auto example = reader.read(i).example) examples.push_back(std::move(*example));
+      if (examples.empty()) continue;
+      for (const auto& example : examples) rows.push_back(&example);
+      const auto loss = model.loss(collate(rows, data.reader.tokenizer.pad_id(), data.reader.image_processor.size()));
       sum += loss.loss_sum.item<double>();
       tokens += loss.num_tokens;
     }

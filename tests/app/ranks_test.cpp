@@ -80,7 +80,7 @@ class Ranks : public testing::Test {
     const StageConfig& stage = config.stages[1];
     run_ranks(plan.ranks, [&](Comm& comm) {
       VlMamba& model = *models[static_cast<size_t>(comm.rank())];
-      const StageData data = app::load_stage_data(config, stage, tokenizer, model.vision_encoder->num_patches());
+      const StageData data = app::load_stage_data(config, stage, tokenizer, model.vision_encoder->num_patches(), "");
       Trainer::Setup setup{stage, 3, 1, tiny_.run(plan.name) + "/instruct", {}};
       setup.comm = std::shared_ptr<Comm>(std::shared_ptr<Comm>(), &comm);
       setup.distributed = config.distributed;

@@ -21,8 +21,16 @@ Tokenizer load_tokenizer(const RunConfig& config);
 /// there is none.
 void place_model(VlMamba& model, DeviceChoice device, int64_t local_rank = 0);
 
-/// The records of a stage and what turns them into examples.
+/// What turns the records of a stage into examples.
+ExampleReader stage_example_reader(const RunConfig& config, const StageConfig& stage, const Tokenizer& tokenizer,
+                                   int64_t tokens_per_image);
+
+/// That and the records. `index_folder` keeps their indices; empty: they are not kept.
 StageData load_stage_data(const RunConfig& config, const StageConfig& stage, const Tokenizer& tokenizer,
+                          int64_t tokens_per_image, const std::string& index_folder);
+
+/// The same for a plan: where all sets say expected_records, or a file is not there yet, records are only counted.
+StageData plan_stage_data(const RunConfig& config, const StageConfig& stage, const Tokenizer& tokenizer,
                           int64_t tokens_per_image);
 
 /// What lies beside the weights of every checkpoint, so that it can be used alone.

@@ -17,7 +17,9 @@ enum class RngPurpose : uint32_t {
   kInit = 4,
   kExample = 5,
   kSplit = 6,
-  kBootstrap = 9
+  kMixture = 7,
+  kReplacement = 8,
+  kBootstrap = 9,
 };
 
 /// Philox4x32-10 (Salmon et al., 2011), keyed by (seed, purpose) and counted from (a, b): every draw is a pure

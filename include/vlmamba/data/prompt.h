@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "vlmamba/core/fields.h"
@@ -48,10 +49,21 @@ struct PromptConfig {
   }
 };
 
+/// What stands in a text where a picture does.
+constexpr std::string_view kPicturePlaceholder = "<image>";
+size_t count_placeholders(std::string_view text);
+/// The text without any of them, also where taking one out makes another.
+std::string without_placeholders(std::string text);
+
 /// Ids with kImageToken once per picture, and their labels: kIgnoreIndex where nothing is learnt.
 struct Sample {
   std::vector<int64_t> input_ids, labels;
 };
+
+/// The record as its training sample shows it. A last question without an answer is left out; the picture of a record
+/// with one stands where the human turns name it first, and is not shown where none does. `remark` says what was
+/// changed. Throws Error (data) where nothing is answered, and for <image> in a record without a picture.
+Record mended(Record record, std::string& remark);
 
 /// The ids of a record and what is learnt of it: of v1 every answer with its end of text (and with learn_prompts all
 /// other text), of plain the caption. Segments are tokenised apart, so that masks are exact and training ends where a

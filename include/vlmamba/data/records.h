@@ -26,19 +26,24 @@ struct RecordSetConfig {
   std::string name;
   std::string records;
   std::string image_root;
+  double weight = 1;
+  int64_t expected_records = 0;
 
   template <typename F>
   void visit(F& f) {
     f("name", name, "for logs and --set");
-    f("records", records, "JSON file in LLaVA's layout");
+    f("records", records, "JSON file in LLaVA's layout; JSON lines where it is called .jsonl");
     f("image_root", image_root, "folder that the records' pictures lie below");
+    f("weight", weight,
+      "share of the set's records that an epoch holds: 0.5 is half of them, another half the next time; 2 is all twice",
+      Range{1e-9});
+    f("expected_records", expected_records,
+      "records that the file holds, checked; lets a dry run plan without the file; 0: any number", Range{0});
   }
 };
 
-/// A record from its JSON. `where` names file and index. A leading turn of the model is dropped. Throws Error (data).
+/// A record from its JSON. `where` names file and index. A leading turn of the model is dropped; an `image` of null or
+/// "" is none. Throws Error (data).
 Record parse_record(const io::Json& json, const std::string& where);
-
-/// All records of a file. Throws Error (data) for the first record that is malformed.
-std::vector<Record> read_records(const std::string& path, size_t source = 0);
 
 }  // namespace vlmamba

@@ -10,6 +10,8 @@
 #include "vlmamba/core/fields.h"
 #include "vlmamba/data/prompt.h"
 #include "vlmamba/data/records.h"
+#include "vlmamba/data/sample_policy.h"
+#include "vlmamba/data/sampler.h"
 
 namespace vlmamba {
 
@@ -74,6 +76,8 @@ struct BatchConfig {
   int64_t micro_batch = 16;
   int64_t max_length = 2048;
   int64_t loader_threads = 2;
+  GroupBy group_by = GroupBy::kNone;
+  bool packing = false;
 
   template <typename F>
   void visit(F& f) {
@@ -81,18 +85,25 @@ struct BatchConfig {
     f("micro_batch", micro_batch, "records of a forward pass; divides global_batch, accumulation is derived", Range{1});
     f("max_length", max_length, "positions of an example, pictures included; longer ones are cut", Range{2});
     f("loader_threads", loader_threads, "threads that read records ahead; 0: none", Range{0, 256});
+    f("group_by", group_by,
+      "what a step's records share: nothing, similar lengths in micro-batches, or also all with or all without a "
+      "picture");
+    f("packing", packing,
+      "several records of a micro-batch in one row of at most max_length positions: the same loss, less padding");
   }
 };
 
 struct DataConfig {
   std::vector<RecordSetConfig> sets;
   int64_t validation_records = 0;
+  SamplePolicy policy;
 
   template <typename F>
   void visit(F& f) {
     f("sets", sets, "record files; all their records are mixed");
     f("validation_records", validation_records,
       "records of each set that are never trained on, for the validation loss", Range{0});
+    policy.visit(f);
   }
 };
 
@@ -141,7 +152,8 @@ struct StageConfig {
   }
 };
 
-/// Optimizer steps of a stage over this many records. An unfinished last batch is filled from the next epoch.
+/// Optimizer steps of a stage whose epochs have this many records. An unfinished last batch is filled from the next
+/// epoch.
 int64_t planned_steps(const StageConfig& stage, int64_t num_records);
 
 }  // namespace vlmamba

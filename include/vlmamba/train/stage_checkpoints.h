@@ -4,6 +4,7 @@
 #include <map>
 #include <string>
 
+#include "vlmamba/data/sample_policy.h"
 #include "vlmamba/io/checkpoint_folder.h"
 #include "vlmamba/model/vl_mamba.h"
 #include "vlmamba/train/optimizer.h"
@@ -13,6 +14,7 @@ namespace vlmamba {
 /// What a stage must remember beside weights and moments. Everything random follows from seed and step.
 struct TrainState {
   int64_t step = 0, tokens = 0, images = 0;
+  SampleCounts samples;
 };
 
 /// The checkpoints of one stage: weights, moments, state, and what makes them usable alone.

@@ -76,9 +76,7 @@ ExitCode plan(RunConfig config, const std::vector<size_t>& chosen, const Extensi
     const bool there = std::all_of(stage.data.sets.begin(), stage.data.sets.end(),
                                    [](const auto& set) { return fs::exists(set.records); });
     if (!there) log::warn("stage " + stage.name + ": the records are not there yet");
-    const StageData data =
-        there ? load_stage_data(config, stage, tokenizer, model->vision_encoder->num_patches())
-              : StageData{{tokenizer, config.prompt, ImageProcessor(config.image_processor), {}, 0, 0}, {}, {}, {}};
+    const StageData data = plan_stage_data(config, stage, tokenizer, model->vision_encoder->num_patches());
     std::printf("%s\n", Trainer(*model, data, {stage, 0, 0, config.output_dir, {}, {}}).summary().c_str());
   }
   return ExitCode::kOk;
