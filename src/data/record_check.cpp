@@ -123,7 +123,6 @@ class RecordCheck {
 
   void check_texts() {
     size_t human = 0;
-    bool tagged = false;
     for (const Turn& turn : record_.turns) {
       if (checker_.tokenizer.encode(turn.text, true) != checker_.tokenizer.encode(turn.text, false))
         add("special_token_in_text");
@@ -139,11 +138,11 @@ class RecordCheck {
         if (tags > 1) add("image_tag_repeated");
         if (!turn.text.starts_with(kPicturePlaceholder)) add("image_tag_moved");
         if (human > 0) add("image_tag_late");
-        tagged = true;
+        tagged_ = true;
       }
       ++human;
     }
-    if (has_picture_ && !tagged) add("image_without_tag");
+    if (has_picture_ && !tagged_) add("image_without_tag");
   }
 
   // A leading answer and a last question without one are left out; what remains must go human, gpt in turn.
@@ -166,9 +165,10 @@ class RecordCheck {
   void check_plain() {
     if (!is_plain()) return;
     if (record_.turns.size() != 2) add("pretrain_turns");
-    const bool tagged = std::any_of(record_.turns.begin(), record_.turns.end(),
-                                    [](const Turn& turn) { return turn.human && count_placeholders(turn.text) > 0; });
-    if (!has_picture_ || !tagged) add("pretrain_image");
+    // The tag must be in what is left, unless nothing is, which was said already.
+    const bool left = std::any_of(record_.turns.begin(), record_.turns.end(),
+                                  [](const Turn& turn) { return turn.human && count_placeholders(turn.text) > 0; });
+    if (!has_picture_ || !(record_.turns.empty() ? tagged_ : left)) add("pretrain_image");
   }
 
   void measure() {
@@ -189,7 +189,7 @@ class RecordCheck {
   Record record_;
   RecordReport report_;
   std::set<std::string> codes_;
-  bool error_ = false, has_picture_ = false;
+  bool error_ = false, has_picture_ = false, tagged_ = false;
 };
 
 }  // namespace

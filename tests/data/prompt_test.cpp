@@ -93,7 +93,7 @@ TEST(Records, MalformedOnesAreNamed) {
            {"{\"id\": 7, \"conversations\": [" + human + "," + human + "]}",
             "expected human and gpt in turn, got human at turn 1"},
            {"{\"id\": 7, \"image\": 3, \"conversations\": [" + human + "," + gpt + "]}", "image: expected a path"},
-           {"{\"id\": 7, \"image\": \"\", \"conversations\": [" + human + "," + gpt + "]}",
+           {"{\"id\": 7, \"image\": [\"\"], \"conversations\": [" + human + "," + gpt + "]}",
             "image: expected a path"}}) {
     try {
       record_of(text);
