@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <set>
 
-#include "vlmamba/data/records.h"
+#include "vlmamba/data/record_file.h"
 #include "vlmamba/io/config.h"
 
 namespace vlmamba::app {
@@ -120,6 +120,19 @@ std::string SweepPlanner::take_out_shared(RunConfig& config, int64_t seed, std::
   return folder;
 }
 
+namespace {
+
+void expect_no_pictures(const std::string& records, const std::string& stage) {
+  const RecordFile file(records);
+  for (int64_t i = 0; i < file.size(); ++i)
+    if (file.entry(i).pictures > 0)
+      throw Error(ExitCode::kUsage, "shared_stages",
+                  "expected records without pictures in stage " + stage + ", got one with a picture: " +
+                      file.read(i).id + " of " + records + "; a stage with pictures depends on the whole model");
+}
+
+}  // namespace
+
 void expect_no_pictures(const SweepConfig& config, const std::vector<PlannedRun>& plan) {
   std::set<std::string> seen;
   for (const auto& run : plan) {
@@ -128,12 +141,7 @@ void expect_no_pictures(const SweepConfig& config, const std::vector<PlannedRun>
       if (std::find(config.shared_stages.begin(), config.shared_stages.end(), stage.name) == config.shared_stages.end())
         continue;
       for (const auto& set : stage.data.sets)
-        if (seen.insert(set.records).second)
-          for (const auto& record : read_records(set.records))
-            if (!record.images.empty())
-              throw Error(ExitCode::kUsage, "shared_stages",
-                          "expected records without pictures in stage " + stage.name + ", got one with a picture: " +
-                              record.id + " of " + set.records + "; a stage with pictures depends on the whole model");
+        if (seen.insert(set.records).second) expect_no_pictures(set.records, stage.name);
     }
   }
 }
