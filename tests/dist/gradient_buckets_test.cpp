@@ -1,6 +1,7 @@
 #include "vlmamba/dist/gradient_buckets.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <c10/util/accumulate.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
