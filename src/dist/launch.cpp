@@ -17,10 +17,32 @@ constexpr int64_t kFirstPort = 20000, kNumPorts = 10000;  // below the ports tha
   throw Error(ExitCode::kUsage, where, message);
 }
 
+// What a launcher calls a process's place.
+struct Launcher {
+  const char *name, *rank, *size, *local_rank;
+};
+constexpr Launcher kTorchrun{"torchrun", "RANK", "WORLD_SIZE", "LOCAL_RANK"};
+constexpr Launcher kSlurm{"SLURM", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"};
+constexpr Launcher kOpenMpi{"Open MPI", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"};
+
+// Who started this process; null where nobody did.
+const Launcher* launcher_of(const Variables& variables) {
+  const auto has = [&](const char* name) {
+    const char* value = variables(name);
+    return value && *value;
+  };
+  if (has(kTorchrun.rank) || has(kTorchrun.size) || has(kTorchrun.local_rank))
+    return &kTorchrun;                   // which may itself run under srun or mpirun
+  if (has(kSlurm.size)) return &kSlurm;  // not in a batch script, nor in a shell of salloc: srun alone sets it
+  return has(kOpenMpi.size) ? &kOpenMpi : nullptr;
+}
+
+const char* environment(const char* name) { return std::getenv(name); }
+
 // Reads variables of one launcher and says which one is wrong.
 class Reader {
  public:
-  Reader(std::string launcher, const Variables& variables) : launcher_(std::move(launcher)), variables_(variables) {}
+  Reader(const Launcher& launcher, const Variables& variables) : launcher_(launcher), variables_(variables) {}
 
   bool has(const char* name) const { return !text_or(name, "").empty(); }
 
@@ -30,7 +52,7 @@ class Reader {
   }
 
   std::string text(const char* name) const {
-    if (!has(name)) refuse(name, "expected this variable from " + launcher_ + ", got none");
+    if (!has(name)) refuse(name, std::string("expected this variable from ") + launcher_.name + ", got none");
     return variables_(name);
   }
 
@@ -44,12 +66,18 @@ class Reader {
     return number;
   }
 
-  Launch launch(const char* rank, const char* size, const char* local_rank) const {
+  LaunchedRank rank() const {
+    const int64_t size = number(launcher_.size, 1, 1 << 20);
+    return {number(launcher_.rank, 0, size - 1), size};
+  }
+
+  Launch launch() const {
+    const auto [own, size] = rank();
     Launch launch;
-    launch.launcher = launcher_;
-    launch.size = number(size, 1, 1 << 20);
-    launch.rank = number(rank, 0, launch.size - 1);
-    launch.local_rank = number(local_rank, 0, launch.size - 1);
+    launch.launcher = launcher_.name;
+    launch.size = size;
+    launch.rank = own;
+    launch.local_rank = number(launcher_.local_rank, 0, size - 1);
     return launch;
   }
 
@@ -59,7 +87,7 @@ class Reader {
   }
 
  private:
-  std::string launcher_;
+  const Launcher& launcher_;
   const Variables& variables_;
 };
 
@@ -72,16 +100,16 @@ std::string first_host(const std::string& list) {
 }
 
 Launch from_torchrun(const Variables& variables) {
-  const Reader reader("torchrun", variables);
-  Launch launch = reader.launch("RANK", "WORLD_SIZE", "LOCAL_RANK");
+  const Reader reader(kTorchrun, variables);
+  Launch launch = reader.launch();
   if (launch.size > 1) reader.meet_at_master(launch);
   launch.has_store = reader.text_or("TORCHELASTIC_USE_AGENT_STORE", "") == "True";
   return launch;
 }
 
 Launch from_slurm(const Variables& variables) {
-  const Reader reader("SLURM", variables);
-  Launch launch = reader.launch("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID");
+  const Reader reader(kSlurm, variables);
+  Launch launch = reader.launch();
   if (reader.has("MASTER_ADDR") || reader.has("MASTER_PORT")) {
     reader.meet_at_master(launch);
   } else {
@@ -92,8 +120,8 @@ Launch from_slurm(const Variables& variables) {
 }
 
 Launch from_open_mpi(const Variables& variables) {
-  const Reader reader("Open MPI", variables);
-  Launch launch = reader.launch("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK");
+  const Reader reader(kOpenMpi, variables);
+  Launch launch = reader.launch();
   if (launch.size > 1) reader.meet_at_master(launch);
   return launch;
 }
@@ -101,19 +129,22 @@ Launch from_open_mpi(const Variables& variables) {
 }  // namespace
 
 std::optional<Launch> read_launch(const Variables& variables) {
-  const Reader any("a launcher", variables);
-  std::optional<Launch> launch;
-  if (any.has("RANK") || any.has("WORLD_SIZE") || any.has("LOCAL_RANK"))
-    launch = from_torchrun(variables);       // which may itself run under srun or mpirun
-  else if (any.has("SLURM_STEP_NUM_TASKS"))  // not in a batch script, nor in a shell of salloc: srun alone sets it
-    launch = from_slurm(variables);
-  else if (any.has("OMPI_COMM_WORLD_SIZE"))
-    launch = from_open_mpi(variables);
-  return launch && launch->size > 1 ? launch : std::nullopt;
+  const Launcher* launcher = launcher_of(variables);
+  if (launcher == nullptr) return std::nullopt;
+  const Launch launch = launcher == &kTorchrun ? from_torchrun(variables)
+                        : launcher == &kSlurm  ? from_slurm(variables)
+                                               : from_open_mpi(variables);
+  return launch.size > 1 ? std::optional(launch) : std::nullopt;
+}
+
+LaunchedRank launched_rank() {
+  const Variables variables = environment;
+  const Launcher* launcher = launcher_of(variables);
+  return launcher == nullptr ? LaunchedRank{} : Reader(*launcher, variables).rank();
 }
 
 std::unique_ptr<Comm> join_launched(const DistConfig& config) {
-  const auto launch = read_launch([](const char* name) -> const char* { return std::getenv(name); });
+  const auto launch = read_launch(environment);
   return launch ? join(*launch, config) : alone();
 }
 

@@ -19,12 +19,6 @@ using io::Json;
 
 constexpr const char* kInputs = "/inputs";
 
-void make_folder(const std::string& folder) {
-  std::error_code failed;
-  fs::create_directories(folder, failed);
-  if (failed) throw Error(ExitCode::kIo, folder, "expected to make the folder, got: " + failed.message());
-}
-
 // What names a question among those of its task: everything that its answer depends on.
 std::string fingerprint(const TaskQuestion& question, size_t index, const std::string& picture) {
   Json parts = Json::array();
@@ -74,7 +68,7 @@ class Evaluator::Asking {
 
   // The texts of all answers, or none if there is more to be done, here or by other processes.
   std::optional<std::vector<std::string>> texts() {
-    make_folder(folder_);  // before anything is asked: answers that cannot be kept are lost
+    io::make_folder(folder_);  // before anything is asked: answers that cannot be kept are lost
     if (auto texts = finished()) return texts;
     journal_ = std::make_unique<AnswerJournal>(folder_, options_.shard, evaluation_);
     ask();
@@ -161,7 +155,7 @@ class Evaluator::Asking {
 
   // inputs/NUMBER.json, and the picture under its digest: many questions show the same.
   void save_input(const Question& question) const {
-    make_folder(folder_ + kInputs);
+    io::make_folder(folder_ + kInputs);
     const auto ids = responder_.prompt_ids(question);
     Json json = Json::object();
     json.append("question_id", question.id);

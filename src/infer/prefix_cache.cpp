@@ -14,8 +14,8 @@ namespace {
 
 using at::Tensor;
 
-constexpr int64_t kPictureShare =
-    8;  // a picture's embeddings are small beside states; this part of the memory is theirs
+// The part of the memory that holds pictures' embeddings, which are small beside states.
+constexpr int64_t kPictureShare = 8;
 
 // The name of each beginning that ends where a piece does.
 std::vector<std::string> names_of(const Prompt& prompt, const std::vector<size_t>& ends) {

@@ -57,6 +57,12 @@ FileSystem& FileSystem::current() {
 
 FileSystem* FileSystem::replace(FileSystem* other) { return std::exchange(replaced, other); }
 
+void make_folder(const std::string& path) {
+  std::error_code failed;
+  std::filesystem::create_directories(path, failed);
+  if (failed) throw Error(ExitCode::kIo, path, "expected to make the folder, got: " + failed.message());
+}
+
 std::string read_file(const std::string& path, ExitCode code) {
   std::error_code failed;
   const auto status = std::filesystem::status(path, failed);

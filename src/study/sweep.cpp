@@ -179,9 +179,7 @@ class Sweep {
       if (!different.empty()) refuse(run, different);
       if (there.to_string() == config.to_string()) return;
     }
-    std::error_code failed;
-    fs::create_directories(run.folder, failed);
-    if (failed) throw Error(ExitCode::kIo, run.folder, "expected to make the folder, got: " + failed.message());
+    io::make_folder(run.folder);
     const auto stages = stage_names(run.config);
     for (size_t i = 0; i < run.linked_stages; ++i) link_stage(run.links_from, run.folder, stages[i]);
     io::write_file_atomically(path, config.to_string(2) + "\n");

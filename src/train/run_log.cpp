@@ -40,9 +40,7 @@ void draw(io::EventWriter& curves, const std::string& prefix, const Json& values
 }  // namespace
 
 RunLog::RunLog(const std::string& folder, int64_t step) : folder_(folder) {
-  std::error_code failed;
-  std::filesystem::create_directories(folder, failed);
-  if (failed) throw Error(ExitCode::kIo, folder, "expected to make the folder, got: " + failed.message());
+  io::make_folder(folder);
   for (const char* name : {"/metrics.jsonl", "/timing.jsonl"}) cut_back(folder + name, step);
   metrics_.open(folder + "/metrics.jsonl", std::ios::app);
   timing_.open(folder + "/timing.jsonl", std::ios::app);

@@ -27,6 +27,14 @@ struct Launch {
 /// that are missing or contradict each other throw Error (usage).
 std::optional<Launch> read_launch(const std::function<const char*(const char*)>& variable);
 
+/// Which of how many processes this one is.
+struct LaunchedRank {
+  int64_t rank = 0, size = 1;
+};
+
+/// The same variables for work that is dealt out without meeting: only rank and size are read.
+LaunchedRank launched_rank();
+
 /// Joins the ranks of a launch: Gloo for tensors on the CPU, NCCL for those on GPUs (in a build with CUDA). Throws
 /// Error (peer lost) that names the ranks that did not come. From then on a process that ends, falls silent or is
 /// waited for too long is named on every other rank, whose collectives throw Error (peer lost); a rank that still runs

@@ -23,6 +23,9 @@ class FileSystem {
   static FileSystem* replace(FileSystem* other);
 };
 
+/// Makes a folder and those above it, where they are not there yet. Throws Error (kIo).
+void make_folder(const std::string& path);
+
 /// The bytes of a regular file. Throws Error(code) that names it.
 std::string read_file(const std::string& path, ExitCode code);
 

@@ -1,14 +1,13 @@
 #include <charconv>
 #include <cstdio>
-#include <cstdlib>
 #include <memory>
-#include <utility>
 
 #include "src/app/commands/commands.h"
 #include "src/app/stop_signal.h"
 #include "vlmamba/app/build.h"
 #include "vlmamba/core/log.h"
 #include "vlmamba/core/version.h"
+#include "vlmamba/dist/launch.h"
 #include "vlmamba/eval/evaluator.h"
 #include "vlmamba/io/atomic_file.h"
 #include "vlmamba/io/config.h"
@@ -79,14 +78,10 @@ Shard parse_shard(const std::string& text, const std::string& where) {
   return shard;
 }
 
-// The part of this process by torchrun's, srun's or mpirun's variables; all there is where it was started alone.
+// The part of this process among those that a launcher started; all there is where it was started alone.
 Shard launched_shard() {
-  for (const auto& [rank, size] : {std::pair{"RANK", "WORLD_SIZE"},
-                                   {"SLURM_PROCID", "SLURM_STEP_NUM_TASKS"},
-                                   {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"}})
-    if (const char* own = std::getenv(rank), *all = std::getenv(size); own && all)
-      return parse_shard(std::string(own) + "/" + all, rank);
-  return {};
+  const auto [rank, size] = launched_rank();
+  return {rank, size};
 }
 
 ExitCode evaluate(const Options& options, const Extensions& extensions) {

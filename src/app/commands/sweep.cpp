@@ -1,12 +1,12 @@
 #include "vlmamba/study/sweep.h"
 
-#include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
 #include <set>
 
 #include "src/app/commands/commands.h"
+#include "src/app/stop_signal.h"
 #include "src/app/sweep_planner.h"
 #include "vlmamba/core/log.h"
 #include "vlmamba/core/version.h"
@@ -29,14 +29,6 @@ struct Options {
   int64_t jobs = 1;
   bool dry_run = false;
 };
-
-volatile std::sig_atomic_t stop_signal = 0;
-
-// The first signal lets the runs save themselves; the second ends the program at once.
-void on_stop_signal(int signal) {
-  stop_signal = signal;
-  std::signal(signal, SIG_DFL);
-}
 
 // Keys of the sweep set the sweep, all others every run of it.
 struct Settings {
@@ -92,22 +84,19 @@ ExitCode sweep(const Options& options, const Extensions& extensions) {
                 study::describe(plan).c_str());
     return ExitCode::kOk;
   }
-  std::error_code failed;
-  fs::create_directories(config.output_dir, failed);
-  if (failed) throw Error(ExitCode::kIo, config.output_dir, "expected to make the folder, got: " + failed.message());
+  io::make_folder(config.output_dir);
   const study::SweepLock lock(config.output_dir);
   const auto record = record_of(config, planner.cells(), plan, command_of(options));
   io::write_file_atomically(config.output_dir + "/sweep.json", io::write_config(record).to_string(2) + "\n");
   log::set_file(config.output_dir + "/log.txt");
   log::info("vlmamba " + version() + ", LibTorch " + libtorch_version() + ", sweep " + config.output_dir);
-  std::signal(SIGTERM, on_stop_signal);
-  std::signal(SIGINT, on_stop_signal);
+  const StopSignal stop;
   const study::SweepSetup setup{config.output_dir,
                                 study::own_program(),
                                 config.launch,
                                 options.jobs,
                                 [](const std::string& path) { return io::write_config(read_run_config(path, {})); },
-                                [] { return stop_signal != 0; }};
+                                StopSignal::received};
   study::prepare(config.prepare, setup);
   expect_no_pictures(config, plan);
   const auto outcome = study::run_sweep(plan, setup);

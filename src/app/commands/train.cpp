@@ -1,11 +1,11 @@
 #include <algorithm>
-#include <csignal>
 #include <filesystem>
 #include <memory>
 #include <optional>
 
 #include "src/app/commands/commands.h"
 #include "src/app/run.h"
+#include "src/app/stop_signal.h"
 #include "vlmamba/app/build.h"
 #include "vlmamba/core/log.h"
 #include "vlmamba/core/version.h"
@@ -24,20 +24,6 @@ struct Options {
   std::vector<std::string> overrides;
   bool dry_run = false;
 };
-
-volatile std::sig_atomic_t stop_signal = 0;
-
-// The first signal lets the step finish and be saved; the second ends the program at once.
-void on_stop_signal(int signal) {
-  stop_signal = signal;
-  std::signal(signal, SIG_DFL);
-}
-
-void make_folder(const fs::path& folder) {
-  std::error_code failed;
-  fs::create_directories(folder, failed);
-  if (failed) throw Error(ExitCode::kIo, folder.string(), "expected to make the folder, got: " + failed.message());
-}
 
 RunConfig read_config(const Options& options) {
   if (options.resume.empty()) return read_run_config(options.config, options.overrides);
@@ -89,7 +75,7 @@ class RunFolder {
     const std::string text = io::write_config(config).to_string(2) + "\n";
     compare_replicas(comm, "config", text, "start");
     if (comm.is_first()) {
-      make_folder(config.output_dir);
+      io::make_folder(config.output_dir);
       lock_.emplace(config.output_dir);
       io::write_file_atomically(config.output_dir + "/config.json", text);
     }
@@ -112,10 +98,9 @@ ExitCode train_as_rank(const RunConfig& config, const std::vector<size_t>& chose
         ExitCode::kUsage, config.output_dir,
         "expected a folder without a run, got one; continue it with --resume, or name another with --set output_dir=…");
   Run run(config, extensions, comm,
-          [] { return stop_signal != 0; });  // before anything is written: bad weights leave no run behind
+          StopSignal::received);  // before anything is written: bad weights leave no run behind
   const RunFolder folder(config, *comm);
-  std::signal(SIGTERM, on_stop_signal);
-  std::signal(SIGINT, on_stop_signal);
+  const StopSignal stop;
   return run.train(chosen);
 }
 
