@@ -52,17 +52,9 @@ std::string table_of(const SummaryTable& table, const std::vector<std::string>& 
   return element("div", element("table", body + "</tbody>"), "scroll") + "\n";
 }
 
-// Controls (blank or shuffled pictures) have no use for bars.
-bool shows_pictures(const Outcomes& outcomes, const std::string& task) {
-  for (const auto& run : outcomes.runs)
-    for (const auto& outcome : run.tasks)
-      if (outcome.task == task) return outcome.image == "real";
-  return false;
-}
-
 std::string bars_of(const Outcomes& outcomes, const SummaryTable& table, const std::string& task) {
   const auto categories = categories_of(outcomes, task);
-  if (categories.size() < 2 || !shows_pictures(outcomes, task)) return "";
+  if (categories.size() < 2 || is_control(outcomes, task)) return "";
   std::vector<BarSeries> series;
   for (const auto& row : table.rows) {
     BarSeries bars{row.label, {}};
@@ -120,7 +112,8 @@ std::string section_of(const Outcomes& outcomes, const Summary& summary, const S
   if (!table.note.empty()) html += element("p", escaped(table.note), "small") + "\n";
   std::string figures;
   for (const auto& task : summary.tasks) figures += bars_of(outcomes, table, task);
-  figures += curves_of(outcomes, table);
+  if (const std::string curves = curves_of(outcomes, table); !curves.empty())
+    figures += element("div", "\n" + curves, "stack") + "\n";
   std::vector<std::string> labels;
   for (const auto& row : table.rows) labels.push_back(row.label);
   if (!figures.empty()) html += legend(labels) + element("div", "\n" + figures, "charts") + "\n";

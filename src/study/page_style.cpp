@@ -34,6 +34,7 @@ td .paper { display: block; color: var(--accent); font-size: 12px; font-weight: 
 td i.dot { display: inline-block; width: 10px; height: 10px; border-radius: 3px; margin-right: 9px; }
 .tag { color: var(--soft); font-size: 12px; margin-left: 8px; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 430px), 1fr)); gap: 20px; margin-top: 18px; align-items: start; }
+.stack { display: grid; gap: 20px; }
 figure { margin: 0; background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: 14px 14px 10px; break-inside: avoid; }
 figcaption { font-size: 13px; margin-bottom: 6px; }
 svg { width: 100%; height: auto; display: block; font-size: 11.5px; }

@@ -34,9 +34,10 @@ SummaryRow row_of(const Outcomes& outcomes, const TableRow& row, const std::vect
   return result;
 }
 
-void mark_best(SummaryTable& table, size_t num_tasks) {
+void mark_best(const Outcomes& outcomes, const std::vector<std::string>& tasks, SummaryTable& table) {
   if (table.rows.size() < 2) return;
-  for (size_t task = 0; task < num_tasks; ++task) {
+  for (size_t task = 0; task < tasks.size(); ++task) {
+    if (is_control(outcomes, tasks[task])) continue;
     SummaryScore* best = nullptr;
     for (auto& row : table.rows)
       if (row.scores[task].ours.count > 0 && (!best || row.scores[task].ours.mean > best->ours.mean))
@@ -127,6 +128,12 @@ std::vector<std::string> categories_of(const Outcomes& outcomes, const std::stri
   return {names.begin(), names.end()};
 }
 
+bool is_control(const Outcomes& outcomes, const std::string& task) {
+  for (const auto& run : outcomes.runs)
+    if (const TaskOutcome* outcome = find_task(run, task)) return outcome->image != "real";
+  return false;
+}
+
 std::string spread_text(const Spread& spread, int count) {
   if (spread.count == 0) return "–";
   return decimals(spread.mean, count) + (spread.count > 1 ? " ± " + decimals(spread.deviation, count) : "");
@@ -138,7 +145,7 @@ Summary summarise(const Outcomes& outcomes) {
   for (const auto& table : outcomes.tables) {
     SummaryTable result{table.title, table.note, {}};
     for (const auto& row : table.rows) result.rows.push_back(row_of(outcomes, row, summary.tasks));
-    mark_best(result, summary.tasks.size());
+    mark_best(outcomes, summary.tasks, result);
     summary.tables.push_back(std::move(result));
   }
   summary.planned = static_cast<int64_t>(outcomes.runs.size());

@@ -42,6 +42,9 @@ Spread score_of(const Outcomes& outcomes, const std::string& cell, const std::st
 Spread category_of(const Outcomes& outcomes, const std::string& cell, const std::string& task,
                    const std::string& category);
 
+/// Is the task asked with blank or shuffled pictures? Such scores have no best.
+bool is_control(const Outcomes& outcomes, const std::string& task);
+
 /// All categories of a task, sorted.
 std::vector<std::string> categories_of(const Outcomes& outcomes, const std::string& task);
 
