@@ -111,13 +111,15 @@ struct Circular {
   int64_t first_rows = 0, first_right = 0;
   std::map<char, int64_t> predictions;
 
-  void add(const Row& row, std::optional<char> letter) {
+  // Was the row answered rightly?
+  bool add(const Row& row, std::optional<char> letter) {
     const bool right = letter == row.answer;
     auto& group = groups[row.index % kRotation];
     ++group.rows;
     group.right += right ? 1 : 0;
     if (row.index < kRotation) ++first_rows, first_right += right ? 1 : 0;
     ++predictions[letter.value_or('Z')];
+    return right;
   }
   int64_t hits() const {
     return std::count_if(groups.begin(), groups.end(), [](const auto& g) { return g.second.right == g.second.rows; });
@@ -155,13 +157,11 @@ ScoreResult score(const ScoreInput& input) {
     const auto letter = matched[i] ? mmbench_choice(matched[i]->text, rows[i].options) : std::optional('Z');
     by_rules.add(rows[i], letter);
     const auto judged = letter ? input.judgements.end() : input.judgements.find(asked[i].id);
-    if (judged != input.judgements.end()) {
-      judges.insert(judged->second.judge);
-      by_judge.add(rows[i], mmbench_choice(judged->second.text, rows[i].options));
-      continue;
-    }
-    by_judge.add(rows[i], letter);
-    if (letter) continue;
+    const bool is_judged = judged != input.judgements.end();
+    if (is_judged) judges.insert(judged->second.judge);
+    const bool right = by_judge.add(rows[i], is_judged ? mmbench_choice(judged->second.text, rows[i].options) : letter);
+    if (matched[i]) give_credit(*matched[i], right ? 1 : 0, input, result);
+    if (letter || is_judged) continue;
     ++undecided;
     result.judge_requests.push_back({asked[i].id, judge_prompt(rows[i], matched[i]->text)});
   }

@@ -35,6 +35,8 @@ struct Line {
   std::string file;
   YesNo answer;
   bool yes;
+
+  bool right() const { return answer == (yes ? YesNo::kYes : YesNo::kNo); }
 };
 
 struct TaskScore {
@@ -107,7 +109,8 @@ YesNo answer_of(const std::string& text, Protocol protocol) {
   return mme_answer(unicode::replaced(unicode::strip(text), ".", ""));
 }
 
-Lines convert(const AnswerFile& answers, Protocol protocol, std::map<Key, Truth>& truths) {
+Lines convert(const ScoreInput& input, std::map<Key, Truth>& truths, ScoreResult& result) {
+  const AnswerFile& answers = input.answers;
   Lines lines;
   for (const auto& answer : answers.answers) {
     const std::string task = answer.id.substr(0, answer.id.find('/'));
@@ -121,12 +124,12 @@ Lines convert(const AnswerFile& answers, Protocol protocol, std::map<Key, Truth>
                       "; is it the answers file of another benchmark?");
     if (++truth->second.answered > truth->second.count)
       throw Error(kCode, place_of(answers, answer), "expected each question once, got \"" + question + "\" again");
-    lines_of(task, lines).push_back({file, answer_of(answer.text, protocol), truth->second.yes});
+    const Line line{file, answer_of(answer.text, input.protocol), truth->second.yes};
+    give_credit(answer, line.right() ? 1 : 0, input, result);
+    lines_of(task, lines).push_back(line);
   }
   return lines;
 }
-
-bool right(const Line& line) { return line.answer == (line.yes ? YesNo::kYes : YesNo::kNo); }
 
 // Two consecutive lines are one image; where lines are missing, a line without its partner is an image that is not
 // wholly right.
@@ -137,7 +140,7 @@ TaskScore score_task(const std::vector<Line>& lines, bool complete) {
     const size_t size = i + 1 < lines.size() && (same || complete) ? 2 : 1;
     int64_t right_here = 0;
     for (size_t j = i; j < i + size; ++j) {
-      right_here += right(lines[j]) ? 1 : 0;
+      right_here += lines[j].right() ? 1 : 0;
       if (lines[j].answer == YesNo::kOther)
         ++score.other;
       else
@@ -178,8 +181,8 @@ void append_task(const std::string& task, const TaskScore& score, io::Json& metr
 ScoreResult score(const ScoreInput& input) {
   expect_form(input.answers, {AnswerForm::kLines, AnswerForm::kColumns});
   auto truths = read_truths(input.data.at("benchmark"));
-  const Lines lines = convert(input.answers, input.protocol, truths);
   ScoreResult result;
+  const Lines lines = convert(input, truths, result);
   check_answered(truths, input, result);
   const bool complete = result.counts.find("missing")->as_integer() == 0;
   double perception = 0, cognition = 0;

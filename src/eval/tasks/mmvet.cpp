@@ -213,18 +213,25 @@ ScoreResult score_answers(const std::vector<Item>& items, const ScoreInput& inpu
   Mean contained;
   std::vector<Grade> grades;
   for (size_t i = 0; i < items.size(); ++i) {
-    contained.add(matched[i] && contains_truth(matched[i]->text, items[i].answer) ? 1 : 0);
+    const double holds = matched[i] && contains_truth(matched[i]->text, items[i].answer) ? 1 : 0;
+    contained.add(holds);
     if (matched[i] == nullptr) continue;
     const auto judged = input.judgements.find(items[i].id);
-    if (judged == input.judgements.end())
-      result.judge_requests.push_back({items[i].id, judge_prompt(items[i], matched[i]->text)});
-    else
+    if (judged != input.judgements.end())
       grades.push_back({items[i].id, {judged->second.judge}, {grade_of(judged->second.text)}, 0});
+    else
+      result.judge_requests.push_back({items[i].id, judge_prompt(items[i], matched[i]->text)});
+    // Rules and a judge's grades are never mixed.
+    if (input.judgements.empty())
+      give_credit(*matched[i], holds, renamed, result);
+    else if (judged != input.judgements.end())
+      give_credit(*matched[i], grades.back().scores[0], renamed, result);
   }
   if (!grades.empty()) {
-    const auto requests = std::move(result.judge_requests);
+    ScoreResult single = std::move(result);
     result = score_grades(items, std::move(grades), input);
-    result.judge_requests = requests;
+    result.judge_requests = std::move(single.judge_requests);
+    result.credits = std::move(single.credits);
   } else {
     result.judge = "rules";
     result.warnings.push_back("only a judge's grades give the headline");
