@@ -51,18 +51,20 @@ class CausalConv1d : public torch::autograd::Function<CausalConv1d> {
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
     if (!grads[0].defined() && !grads[1].defined()) return variable_list(6);
     const auto s = context->get_saved_variables();
-    const Tensor dy = grads[0].defined() ? grads[0] : at::zeros_like(s[0]);
+    // Without a gradient of y the inputs alone travel on: zero times an infinity would be NaN.
+    const bool has_dy = grads[0].defined();
+    const Tensor dy = has_dy ? grads[0] : at::zeros_like(s[0]), weight = has_dy ? s[1] : at::zeros_like(s[1]);
     static const auto op = find_op<ConvBackwardSignature>("vlmamba::causal_conv1d_backward");
     const auto wanted = wanted_gradients<4>(*context, s);
+    const auto of_y = [&](size_t i, const Tensor& gradient) {
+      return wanted[i] && !has_dy ? at::zeros_like(s[i]) : given_if(wanted[i], gradient);
+    };
     auto [dx, dweight, dbias, dinitial] =
-        op.call(dy, if_defined(grads[1]), s[0], s[1], if_defined(s[2]), if_defined(s[3]), if_defined(s[4]),
-                context->saved_data["activation"].toStringView(), wanted);
-    return {given_if(wanted[0], dx),
-            given_if(wanted[1], dweight),
-            given_if(wanted[2], dbias),
-            given_if(wanted[3], dinitial),
-            Tensor(),
-            Tensor()};
+        op.call(dy, if_defined(grads[1]), s[0], weight, if_defined(s[2]), if_defined(s[3]), if_defined(s[4]),
+                has_dy ? context->saved_data["activation"].toStringView() : "none",
+                {wanted[0], wanted[1] && has_dy, wanted[2] && has_dy, wanted[3]});
+    return {given_if(wanted[0], dx),       of_y(1, dweight), of_y(2, dbias),
+            given_if(wanted[3], dinitial), Tensor(),         Tensor()};
   }
 };
 

@@ -46,22 +46,30 @@ class SelectiveScan : public torch::autograd::Function<SelectiveScan> {
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
     if (!grads[0].defined() && !grads[1].defined()) return variable_list(11);
     const auto s = context->get_saved_variables();
-    const Tensor dy = grads[0].defined() ? grads[0] : at::zeros_like(s[0]);
+    // Without a gradient of y nothing is read that only y depends on: zero times an infinity would be NaN.
+    const bool has_dy = grads[0].defined();
+    const Tensor dy = has_dy ? grads[0] : at::zeros_like(s[0]), C = has_dy ? s[4] : at::zeros_like(s[4]),
+                 D = has_dy ? s[5] : Tensor(), z = has_dy ? s[6] : Tensor();
     static const auto op = find_op<ScanGradientTuple(
         const Tensor&, const OptionalTensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
         const OptionalTensor&, const OptionalTensor&, const OptionalTensor&, bool, const OptionalTensor&,
         const OptionalTensor&, Wanted<9>)>("vlmamba::selective_scan_backward");
     const auto wanted = wanted_gradients<9>(*context, s);
-    auto [du, ddelta, dA, dB, dC, dD, dz, dbias, dinitial] = op.call(
-        dy, if_defined(grads[1]), s[0], s[1], s[2], s[3], s[4], if_defined(s[5]), if_defined(s[6]), if_defined(s[7]),
-        context->saved_data["delta_softplus"].toBool(), if_defined(s[8]), if_defined(s[9]), wanted);
+    auto asked = wanted;
+    for (const size_t of_y : {4, 5, 6}) asked[of_y] = wanted[of_y] && has_dy;
+    const auto of_y = [&](size_t i, const Tensor& gradient) {
+      return wanted[i] && !has_dy ? at::zeros_like(s[i]) : given_if(wanted[i], gradient);
+    };
+    auto [du, ddelta, dA, dB, dC, dD, dz, dbias, dinitial] =
+        op.call(dy, if_defined(grads[1]), s[0], s[1], s[2], s[3], C, if_defined(D), if_defined(z), if_defined(s[7]),
+                context->saved_data["delta_softplus"].toBool(), if_defined(s[8]), if_defined(s[9]), asked);
     return {given_if(wanted[0], du),
             given_if(wanted[1], ddelta),
             given_if(wanted[2], dA),
             given_if(wanted[3], dB),
-            given_if(wanted[4], dC),
-            given_if(wanted[5], dD),
-            given_if(wanted[6], dz),
+            of_y(4, dC),
+            of_y(5, dD),
+            of_y(6, dz),
             given_if(wanted[7], dbias),
             Tensor(),
             given_if(wanted[8], dinitial),

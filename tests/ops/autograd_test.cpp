@@ -2,6 +2,8 @@
 
 #include <c10/core/GradMode.h>
 
+#include <cmath>
+
 #include "tests/ops/every_op.h"
 #include "vlmamba/ops/reference.h"
 
@@ -80,6 +82,31 @@ TEST(Gradients, EitherOutputMayBeUnused) {
     }
     const auto all = torch::autograd::grad({sum_of_squares(call.call(leaves))}, inputs);
     for (size_t i = 0; i < all.size(); ++i) EXPECT_LT(test::difference(sum[i], all[i]), 1e-5) << call.op << " " << i;
+  }
+}
+
+// A loss on a state, or on a residual, alone: what the other output makes of infinite inputs is none of its business.
+TEST(Gradients, AnUnusedOutputSpoilsNothing) {
+  at::manual_seed(5);
+  for (const OpCall& call : calls_with_gradients()) {
+    const Tensors clean = leaves_of(call);
+    if (call.call(clean).size() == 1) continue;
+    const auto of_second = [&](const Tensors& leaves) {
+      return torch::autograd::grad({sum_of_squares({call.call(leaves)[1]})}, that_require_gradients(leaves));
+    };
+    const Tensors expected = of_second(clean);
+    for (size_t i = 0; i < clean.size(); ++i) {
+      const bool of_y_alone = call.names[i] == "C" || call.names[i] == "D" || call.names[i] == "z" ||
+                              call.names[i] == "weight" || call.names[i] == "bias";
+      if (!of_y_alone) continue;
+      for (const double bad : {static_cast<double>(INFINITY), static_cast<double>(NAN)}) {
+        Tensors spoilt = leaves_of(call);
+        spoilt[i] = at::full_like(spoilt[i], bad).requires_grad_();
+        const Tensors got = of_second(spoilt);
+        for (size_t j = 0; j < got.size(); ++j)
+          EXPECT_TRUE(at::equal(got[j], expected[j])) << call.op << ", " << call.names[i] << " = " << bad << ", " << j;
+      }
+    }
   }
 }
 
