@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "kernels/cpu/blocks.h"
+#include "kernels/cpu/scratch.h"
 #include "kernels/scan_math.h"
 
 namespace vlmamba::cpu::VLMAMBA_PATH {
@@ -48,11 +49,8 @@ V sigmoid(V x) {
 template <typename T>
 class Buffer {
  public:
-  explicit Buffer(int64_t count) {
-    const size_t bytes = (static_cast<size_t>(count) * sizeof(T) + 127) / 128 * 128;
-    data_ = static_cast<T*>(aligned_alloc(128, bytes));
-    if (data_ == nullptr) abort();
-    memset(static_cast<void*>(data_), 0, bytes);
+  explicit Buffer(int64_t count) : data_(static_cast<T*>(scratch(static_cast<size_t>(count) * sizeof(T)))) {
+    memset(static_cast<void*>(data_), 0, static_cast<size_t>(count) * sizeof(T));
   }
   ~Buffer() { free(data_); }
   Buffer(const Buffer&) = delete;

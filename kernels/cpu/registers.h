@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "kernels/cpu/scan_lanes.h"
+#include "kernels/cpu/scratch.h"
 #include "kernels/scan_math.h"
 
 namespace vlmamba::cpu::VLMAMBA_PATH {
@@ -217,11 +218,7 @@ inline void add_lane_sums(Register<M> (&terms)[kCount], M* to) {
 template <typename T>
 class Memory {
  public:
-  explicit Memory(int64_t count) {
-    const size_t bytes = (static_cast<size_t>(count) * sizeof(T) + 128) / 128 * 128;
-    data_ = static_cast<T*>(aligned_alloc(128, bytes));
-    if (data_ == nullptr) abort();
-  }
+  explicit Memory(int64_t count) : data_(static_cast<T*>(scratch(static_cast<size_t>(count) * sizeof(T)))) {}
   ~Memory() { free(data_); }
   Memory(const Memory&) = delete;
   Memory& operator=(const Memory&) = delete;

@@ -6,6 +6,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
+
+#include "kernels/cpu/scratch.h"
 
 namespace vlmamba::cpu {
 
@@ -58,6 +61,14 @@ std::vector<StepKind> step_kinds(const at::Tensor& seq_idx) {
     }
   }
   return kinds;
+}
+
+void* scratch(size_t bytes) {
+  constexpr size_t kAlignment = 128;
+  void* memory = std::aligned_alloc(kAlignment, (bytes / kAlignment + 1) * kAlignment);
+  TORCH_CHECK_WITH(OutOfMemoryError, memory != nullptr, "[CPU kernels] memory: expected ", bytes,
+                   " bytes for a work area, got none");
+  return memory;
 }
 
 int64_t slices_of(int64_t rows, int64_t blocks) {

@@ -1,4 +1,8 @@
 #include <c10/core/InferenceMode.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <fstream>
 
 #include "tests/ops/every_op.h"
 
@@ -118,6 +122,32 @@ TEST(Arguments, MessagesNameTheArgumentWhatWasExpectedAndWhatCame) {
         if (call.names[i] == wrong.argument) call.tensors[i] = wrong.replacement;
       EXPECT_EQ(error_of([&] { call.call(call.tensors); }), std::string("[") + wrong.op + "] " + wrong.message);
     }
+}
+
+// A map of one channel, whose sums over the directions take a register a pixel: more than y and all else that is asked
+// for before them. The process that calls may have only little more memory than it has.
+void scan_in_little_memory() {
+  constexpr int64_t kPixels = 1 << 20, kMore = 20 << 20;
+  const Tensor u = at::ones({1, kPixels, 1}), delta = at::ones({1, kPixels, 2, 1}), A = at::zeros({2, 1, 1}),
+               B = at::ones({1, kPixels, 2, 1, 1});
+  rlim_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  const rlim_t bytes = pages * static_cast<rlim_t>(sysconf(_SC_PAGESIZE)) + kMore;
+  const rlimit limit{bytes, bytes};
+  setrlimit(RLIMIT_AS, &limit);
+  const std::string error =
+      error_of([&] { selective_scan_2d(u, delta, A, B, B, {}, {}, false, "bidirectional", 1, kPixels); });
+  std::fprintf(stderr, "%s\n", error.c_str());
+  std::exit(0);
+}
+
+TEST(ArgumentsDeathTest, NoMemoryForAWorkAreaIsAnErrorLikeAnyOther) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "the address sanitizer reserves its memory in advance";
+#endif
+  GTEST_FLAG_SET(death_test_style, "threadsafe");  // in a new process: this one has threads
+  EXPECT_EXIT(scan_in_little_memory(), testing::ExitedWithCode(0),
+              "\\[CPU kernels\\] memory: expected [0-9]+ bytes for a work area, got none");
 }
 
 TEST(Arguments, WordsAndMapsAreCheckedToo) {
