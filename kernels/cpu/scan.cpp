@@ -151,8 +151,10 @@ Shares forward_shares(const ScanInputs& in, int64_t lanes) {
   return {rows, blocks, std::min(rows, (wanted + slices - 1) / slices), slices};
 }
 
-// By rows first. Every slice of channels has its own part of dB and dC, every part of the rows its own of dA: together
-// at most 3/64 of a tensor of all states. With G groups a part is G times as large, so that fewer are made.
+// By rows first. Every slice of channels has its own part of dB and dC, every part of the rows its own of dA. There is
+// one of each, which becomes the gradient, or those of dB and dC take 2 slices G / D <= 1/32 and those of dA
+// row_parts / (rows L) <= 1/64 of a tensor of all states. Beside them a thread keeps, of up to kStrip blocks of one
+// row, the states that tiles start from: a 32nd of theirs.
 Shares backward_shares(const ScanInputs& in, int64_t lanes) {
   const int64_t rows = in.rows(), blocks = in.blocks(lanes), wanted = shares_of(in);
   const int64_t row_parts = std::min({rows, wanted, std::max<int64_t>(rows * in.length() / 64, 1)});

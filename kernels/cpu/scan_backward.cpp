@@ -277,24 +277,24 @@ void read_final_gradient(const ScanProblem<T>& p, const ScanGradients<T>& g, con
     for (int64_t n = 0; n < p.states; ++n) dh[n] = Register<M>{};
 }
 
-// A strip of blocks, with all that it keeps over the directions of a row.
+// A strip of up to so many blocks, with all that it keeps over the directions of a row.
 template <typename T>
 class Strip {
  public:
   using M = Math<T>;
 
-  Strip(const ScanProblem<T>& problem, const ScanGradients<T>& gradients)
+  Strip(const ScanProblem<T>& problem, const ScanGradients<T>& gradients, int64_t blocks)
       : p_(problem),
         g_(gradients),
         starts_size_((p_.length / (kTile / 2) + 2) * p_.states),
         own_size_(p_.directions * p_.states),
-        a_(kStrip * own_size_),
-        da_(kStrip * own_size_),
-        dh_(kStrip * p_.states),
-        starts_(kStrip * starts_size_),
-        shared_(shares_u() ? kStrip * p_.length : 0),
-        owns_(kStrip * p_.directions),
-        sums_(kStrip * p_.directions),
+        a_(blocks * own_size_),
+        da_(blocks * own_size_),
+        dh_(blocks * p_.states),
+        starts_(blocks * starts_size_),
+        shared_(shares_u() ? blocks * p_.length : 0),
+        owns_(blocks * p_.directions),
+        sums_(blocks * p_.directions),
         find_(p_) {}
 
   void start(int64_t first_block, int64_t count) {
@@ -366,9 +366,9 @@ class Strip {
 
 template <typename T>
 void scan_backward(const ScanProblem<T>& p, const ScanGradients<T>& g, const Share& share) {
-  Strip<T> strip(p, g);
+  Strip<T> strip(p, g, strip_blocks(share, share.first_block));
   for (int64_t index = share.first_block; index < share.last_block; index += kStrip) {
-    strip.start(index, share.last_block - index < kStrip ? share.last_block - index : kStrip);
+    strip.start(index, strip_blocks(share, index));
     for (int64_t row = share.first_row; row < share.last_row; ++row) strip.scan_row(row);
     strip.finish();
   }

@@ -21,6 +21,10 @@ constexpr int64_t kStrip = 8;
 struct Turn {
   int64_t block, blocks;  // of the strip
 };
+// The blocks of the strip that starts with block `first` of a share.
+inline int64_t strip_blocks(const Share& share, int64_t first) {
+  return share.last_block - first < kStrip ? share.last_block - first : kStrip;
+}
 
 // Finds the steps of rows; holds what it finds until the next row is asked for.
 template <typename T>

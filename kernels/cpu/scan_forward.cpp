@@ -126,13 +126,13 @@ void scan_forward(const ScanProblem<T>& p, const ScanOutput<T>& out, const Share
   using M = Math<T>;
   const StepFinder<T> find(p);
   const bool sums_up = p.merge && p.directions > 1;
-  const int64_t own_size = p.directions * p.states;
-  const Memory<Register<M>> a(kStrip * own_size), h(kStrip * p.states), sums(sums_up ? kStrip * p.length : 0);
-  const Memory<Parameters<M>> owns(kStrip * p.directions);
+  const int64_t own_size = p.directions * p.states, most = strip_blocks(share, share.first_block);
+  const Memory<Register<M>> a(most * own_size), h(most * p.states), sums(sums_up ? most * p.length : 0);
+  const Memory<Parameters<M>> owns(most * p.directions);
   Block blocks[kStrip];
   Tile<M> tile;
   for (int64_t index = share.first_block; index < share.last_block; index += kStrip) {
-    const int64_t strip = share.last_block - index < kStrip ? share.last_block - index : kStrip;
+    const int64_t strip = strip_blocks(share, index);
     for (int64_t j = 0; j < strip; ++j) {
       blocks[j] = block_at(p.channels, p.groups, index + j, kWidth<M>);
       for (int64_t k = 0; k < p.directions; ++k) {
