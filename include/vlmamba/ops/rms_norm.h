@@ -9,9 +9,9 @@ namespace vlmamba::ops {
 /// Root-mean-square norm (arXiv 1910.07467) over the last dimension: x / sqrt(mean(x^2) + eps) * weight.
 ///
 /// x, y [..., D] of fp32, bf16, fp16 or fp64 · weight [D] of that type or fp32. Arithmetic in fp32 (fp64 for fp64),
-/// rounded once, as mamba_ssm does: error below 3e-6 (1 + |y|) in fp32. (Hugging Face rounds before it multiplies by
-/// the weight.) Any strides; CPU and CUDA; bit-identical for any number of threads. Differentiable once. Throws
-/// c10::Error that reads `[rms_norm] argument: expected ..., got ...`.
+/// rounded once, as mamba_ssm does; error as selective_scan. (Hugging Face rounds before it multiplies by the weight.)
+/// Any strides; CPU and CUDA; bit-identical for any number of threads. Differentiable once. Throws c10::Error that
+/// reads `[rms_norm] argument: expected ..., got ...`.
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps = 1e-5);
 
 /// A block's residual sum and its norm in one pass: residual_out = x + residual in fp32 (fp64 for fp64), y = its

@@ -13,9 +13,10 @@ namespace vlmamba::ops {
 /// u, delta, z, y [B,L,D] · A [D,N] · B, C [B,L,G,N] (D % G == 0) · D, delta_bias [D] · initial_state and final_state
 /// [B,D,N] · seq_idx [B,L] int32: each run of equal ids >= 0 starts anew, negative ids are padding (y = 0, never read).
 /// u, delta, B, C, z share one of fp32, bf16, fp16, fp64; A, D, delta_bias are of that type or fp32. Arithmetic and
-/// states are fp32 (fp64 for fp64); y is rounded once: error below 3e-6 (1 + |y|) in fp32, one rounding in narrower
-/// types. Any strides; CPU and CUDA. Bit-identical for any number of threads. Differentiable once, in every floating
-/// argument and through both states; a second derivative throws. Throws c10::Error that reads
+/// states are fp32 (fp64 for fp64); y is rounded once. Error: twice the running bound of docs/numerics.md at most,
+/// which grows with the terms and not with their sum, so that where they cancel no digit is promised; narrower types
+/// add their rounding. Any strides; CPU and CUDA. Bit-identical for any number of threads. Differentiable once, in
+/// every floating argument and through both states; a second derivative throws. Throws c10::Error that reads
 /// `[selective_scan] argument: expected ..., got ...` before anything runs. Dispatched as `vlmamba::selective_scan`.
 std::tuple<at::Tensor, at::Tensor> selective_scan(
     const at::Tensor& u, const at::Tensor& delta, const at::Tensor& A, const at::Tensor& B, const at::Tensor& C,
