@@ -14,6 +14,7 @@
 #include "kernels/cpu/scan_lanes.h"
 #include "kernels/cpu/work.h"
 #include "src/ops/check.h"
+#include "src/ops/scan_gradients.h"
 #include "src/ops/selective_scan.h"
 #include "vlmamba/ops/scan_order.h"
 
@@ -204,10 +205,8 @@ Tensor selective_scan_2d(const Tensor& u, const Tensor& delta, const Tensor& A, 
   return y;
 }
 
-// The gradients of the large tensors in their types, of the small ones in the type of the arithmetic.
-struct Gradients {
-  Tensor du, ddelta, dA, dB, dC, dD, dz, dbias, dinitial;
-};
+// Of the large tensors in their types, of the small ones in the type of the arithmetic.
+using Gradients = ops::ScanGradientTensors;
 
 // Where part i of a tensor of parts is.
 template <typename M>
@@ -271,46 +270,26 @@ Gradients backward(const ScanInputs& in, const Tensor& dy, const OptionalTensor&
   return g;
 }
 
-// A gradient as its input wants it; empty where there was no input, or where it is not wanted.
-Tensor like(bool wanted, const Tensor& gradient, const OptionalTensor& input, const Tensor& u) {
-  if (!wanted || !input) return at::empty({0}, u.options());
-  return gradient.reshape(input->sizes()).to(input->scalar_type());
-}
-
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> selective_scan_backward(
-    const Tensor& dy, const OptionalTensor& dfinal, const Tensor& u, const Tensor& delta, const Tensor& A,
-    const Tensor& B, const Tensor& C, const OptionalTensor& D, const OptionalTensor& z,
-    const OptionalTensor& delta_bias, bool delta_softplus, const OptionalTensor& initial_state,
-    const OptionalTensor& seq_idx, Wanted<9> wanted) {
+ops::ScanGradientTuple selective_scan_backward(const Tensor& dy, const OptionalTensor& dfinal, const Tensor& u,
+                                               const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C,
+                                               const OptionalTensor& D, const OptionalTensor& z,
+                                               const OptionalTensor& delta_bias, bool delta_softplus,
+                                               const OptionalTensor& initial_state, const OptionalTensor& seq_idx,
+                                               Wanted<9> wanted) {
   ops::check_selective_scan_backward(dy, dfinal, u, delta, A, B, C, D, z, delta_bias, initial_state, seq_idx);
   const auto in = inputs_1d(u, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, seq_idx);
-  const auto g = backward(in, dy, dfinal, wanted);
-  return {like(wanted[0], g.du, u, u),
-          like(wanted[1], g.ddelta, delta, u),
-          like(wanted[2], g.dA, A, u),
-          like(wanted[3], g.dB, B, u),
-          like(wanted[4], g.dC, C, u),
-          like(wanted[5], g.dD, D, u),
-          like(wanted[6], g.dz, z, u),
-          like(wanted[7], g.dbias, delta_bias, u),
-          like(wanted[8], g.dinitial, initial_state, u)};
+  return ops::like_arguments(backward(in, dy, dfinal, wanted), wanted, u, delta, A, B, C, D, z, delta_bias,
+                             initial_state);
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> selective_scan_2d_backward(
-    const Tensor& dy, const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C,
-    const OptionalTensor& D, const OptionalTensor& delta_bias, bool delta_softplus, c10::string_view scan,
-    int64_t height, int64_t width, bool merge, Wanted<7> wanted) {
+ops::Scan2dGradientTuple selective_scan_2d_backward(const Tensor& dy, const Tensor& u, const Tensor& delta,
+                                                    const Tensor& A, const Tensor& B, const Tensor& C,
+                                                    const OptionalTensor& D, const OptionalTensor& delta_bias,
+                                                    bool delta_softplus, c10::string_view scan, int64_t height,
+                                                    int64_t width, bool merge, Wanted<7> wanted) {
   ops::check_selective_scan_2d_backward(dy, u, delta, A, B, C, D, delta_bias, scan, height, width, merge);
   const auto in = inputs_2d(u, delta, A, B, C, D, delta_bias, delta_softplus, scan, height, width, merge);
-  const auto [du, ddelta, dA, dB, dC, dD, dbias] = wanted;
-  const auto g = backward(in, dy, {}, {du, ddelta, dA, dB, dC, dD, false, dbias, false});
-  return {like(du, g.du, u, u),
-          like(ddelta, g.ddelta, delta, u),
-          like(dA, g.dA, A, u),
-          like(dB, g.dB, B, u),
-          like(dC, g.dC, C, u),
-          like(dD, g.dD, D, u),
-          like(dbias, g.dbias, delta_bias, u)};
+  return ops::like_arguments(backward(in, dy, {}, ops::wanted_of_2d(wanted)), wanted, u, delta, A, B, C, D, delta_bias);
 }
 
 }  // namespace

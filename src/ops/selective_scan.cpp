@@ -12,6 +12,7 @@
 
 #include "src/ops/autograd.h"
 #include "src/ops/check.h"
+#include "src/ops/scan_gradients.h"
 #include "src/ops/selective_scan.h"
 #include "vlmamba/ops/scan_order.h"
 #include "vlmamba/ops/selective_scan_2d.h"
@@ -23,10 +24,6 @@ using at::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::Variable;
 using torch::autograd::variable_list;
-
-// The gradients in the order of the forward's arguments; empty where the argument was not given or not wanted.
-using ScanGradientTuple = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
-using Scan2dGradientTuple = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 class SelectiveScan : public torch::autograd::Function<SelectiveScan> {
  public:
