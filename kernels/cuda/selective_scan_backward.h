@@ -24,6 +24,16 @@ constexpr int kBackwardWarps = backward_warps<T, kN>();
 template <class T, int kN>
 constexpr int kBackwardChannels = kBackwardWarps<T, kN>* Geometry<kN>::kWarpChannels;
 
+// Blocks that a processor must be able to hold: bounds the registers. Before compute capability 9.0 its shared memory
+// takes one block of 16 states or more.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+template <class T>
+constexpr int kBackwardBlocks = 1;
+#else
+template <class T>
+constexpr int kBackwardBlocks = std::is_same_v<T, double> ? 1 : 2;
+#endif
+
 template <class T, int kN>
 struct BackwardShared {
   using Math = MathType<T>;
@@ -73,11 +83,6 @@ struct Backward {
     return kRuns && kind[t] == StepKind::kReset;
   }
 
-  // The channel's entry of an array [K, D]; zero where there is none.
-  __device__ __forceinline__ Math parameter(const Math* of_channels) const {
-    if (of_channels == nullptr || !has_channel()) return 0;
-    return of_channels[w.direction * p.channels + at.channel + own.row_channel];
-  }
   // The element of this thread's channel at step t.
   template <class Element>
   __device__ __forceinline__ Element& element(const Rows<Element>& rows, int t, int64_t direction) const {
@@ -86,7 +91,7 @@ struct Backward {
 
   // The tile in the type of the arithmetic. Padding and what lies behind the end are steps that change nothing: zeros.
   __device__ __forceinline__ void prepare(int steps) {
-    const Math bias = parameter(p.delta_bias);
+    const Math bias = parameter(p.delta_bias, p, w.direction, at, own);
 #pragma unroll 2
     for (int t = own.row_step; t < kScanTile; t += G::kRowSteps) {
       const int i = t * kBlock + own.row_channel;
@@ -233,13 +238,6 @@ struct Backward {
     }
   }
 
-  static __device__ __forceinline__ void clear(States& states) {
-#pragma unroll
-    for (int c = 0; c < G::kChannels; ++c)
-#pragma unroll
-      for (int i = 0; i < G::kStates; ++i) states[c][i] = 0;
-  }
-
   // Adds the warps' shares of a piece in their order.
   __device__ __forceinline__ void write_parts(int piece, int steps) {
     const int64_t part = at.part * p.batch * p.length * p.groups * p.states;
@@ -258,7 +256,8 @@ struct Backward {
   // The gradients of the rows, rounded once.
   __device__ __forceinline__ void finish(int steps) {
     if (!has_channel()) return;
-    const Math bias = parameter(p.delta_bias), skip = parameter(p.skip);
+    const Math bias = parameter(p.delta_bias, p, w.direction, at, own),
+               skip = parameter(p.skip, p, w.direction, at, own);
     Math dskip = 0, dbias = 0;
 #pragma unroll 2
     for (int t = own.row_step; t < steps; t += G::kRowSteps) {
@@ -387,7 +386,7 @@ struct Backward {
 };
 
 template <class T, int kN>
-__global__ void __launch_bounds__(kBackwardWarps<T, kN> * 32, std::is_same_v<T, double> ? 1 : 2)
+__global__ void __launch_bounds__(kBackwardWarps<T, kN> * 32, kBackwardBlocks<T>)
     scan_backward_kernel(const ScanProblem<T> p, const ScanBackward<T> w) {
   Backward<T, kN>(p, w, *dynamic_shared<BackwardShared<T, kN>>()).run();
 }

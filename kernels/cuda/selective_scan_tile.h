@@ -130,6 +130,22 @@ __device__ __forceinline__ void write_state(M* to, const Place& at, const Lane<k
     to[(at.channel + own.channel + c) * states + own.state(i)] = value;
 }
 
+template <class M, int kChannels, int kStates>
+__device__ __forceinline__ void clear(M (&states)[kChannels][kStates]) {
+#pragma unroll
+  for (int c = 0; c < kChannels; ++c)
+#pragma unroll
+    for (int i = 0; i < kStates; ++i) states[c][i] = 0;
+}
+
+// The entry of the channel that a thread reads rows of, of an array [K, D]; zero where there is none.
+template <class T, int kN, class M>
+__device__ __forceinline__ M parameter(const M* of_channels, const ScanProblem<T>& p, int64_t k, const Place& at,
+                                       const Lane<kN>& own) {
+  if (of_channels == nullptr || own.row_channel >= at.count) return 0;
+  return of_channels[k * p.channels + at.channel + own.row_channel];
+}
+
 // The position that step t of direction k reads: row-major, column-major, and both backwards.
 template <class T>
 __device__ __forceinline__ int64_t position_of(const ScanProblem<T>& p, int64_t k, int64_t t) {

@@ -62,12 +62,6 @@ struct Walk {
 
   __device__ __forceinline__ bool has_channel() const { return own.row_channel < at.count; }
 
-  // The channel's entry of an array [K, D]; zero where there is none.
-  __device__ __forceinline__ Math parameter(const Math* of_channels) const {
-    if (of_channels == nullptr || !has_channel()) return 0;
-    return of_channels[k * p.channels + at.channel + own.row_channel];
-  }
-
   // Queues the copies of the tile that starts at step `first`. Threads without a row to describe go on: the barrier
   // stands behind the positions, which all need.
   __device__ __forceinline__ void stage(typename Shared::Raw& raw, int first, int steps) {
@@ -98,7 +92,7 @@ struct Walk {
 
   // The tile in the type of the arithmetic: time steps, inputs, B and C. What does not exist is zero.
   __device__ __forceinline__ void prepare(const typename Shared::Raw& raw, int steps) {
-    const Math bias = parameter(p.delta_bias);
+    const Math bias = parameter(p.delta_bias, p, k, at, own);
 #pragma unroll 1
     for (int t = own.row_step; t < steps; t += G::kRowSteps) {
       const int i = t * kBlock + own.row_channel;
@@ -171,10 +165,7 @@ struct Walk {
   }
 
   __device__ __forceinline__ void forget() {
-#pragma unroll
-    for (int c = 0; c < G::kChannels; ++c)
-#pragma unroll
-      for (int i = 0; i < G::kStates; ++i) h[c][i] = 0;
+    clear(h);
     run_starts = true;
   }
 
@@ -198,7 +189,7 @@ struct Walk {
   __device__ __forceinline__ void finish(const typename Shared::Raw& raw, int steps) {
     if (!has_channel()) return;
     const int64_t channel = at.channel + own.row_channel;
-    const Math skip = parameter(p.skip);
+    const Math skip = parameter(p.skip, p, k, at, own);
 #pragma unroll 1
     for (int t = own.row_step; t < steps; t += G::kRowSteps) {
       const int i = t * kBlock + own.row_channel;
