@@ -150,9 +150,9 @@ TEST_F(ScanKernel, SegmentsEqualTheReference) {
 }
 
 TEST_F(ScanKernel, HardValues) {
-  const auto with = [](double rate, double shift, double scale) {
+  const auto with = [](double rate, double shift, double scale, at::ScalarType type = at::kFloat) {
     ScanShape s{.length = 50, .channels = 9, .states = 8};
-    s.type = at::kFloat;
+    s.type = type;
     s.largest_rate = rate, s.delta_shift = shift, s.delta_scale = scale;
     s.bias = false;
     return random_arguments(s);
@@ -161,7 +161,8 @@ TEST_F(ScanKernel, HardValues) {
   expect_reference(with(60, 3, 2));      // decays that are zero
   expect_reference(with(1, -12, 4));     // tiny steps: softplus keeps its relative accuracy
   expect_reference(with(0.5, 19, 3));    // around the threshold of softplus
-  expect_reference(with(0, 0, 1));       // no decay at all
+  expect_reference(with(0.5, 19, 3, at::kDouble));
+  expect_reference(with(0, 0, 1));  // no decay at all
 }
 
 // The term a h' where a is tiny: computed as h - b u it would be wrong by a fifth.
@@ -310,6 +311,40 @@ TEST_F(ScanKernel, NotANumberStaysInItsSequenceAndChannel) {
       for (const auto& [from, to] : {std::pair{0, 7}, {10, 40}})
         EXPECT_TRUE(at::equal(found[i].slice(0, from, to), wanted[i].slice(0, from, to))) << i;
   }
+}
+
+// Where every step is a run of its own, A has no say; only the first step of a row decays something.
+TEST_F(ScanKernel, AnInfiniteDecayDoesNotReachTheStartOfARun) {
+  ScanShape s{.length = 30, .channels = 18, .states = 8};
+  s.type = at::kFloat;
+  s.softplus = s.bias = s.initial = false;
+  ScanArguments x = random_arguments(s);
+  x.delta.fill_(1);
+  x.seq_idx = at::arange(30, at::kInt).expand({2, 30}).contiguous();
+  const Tensor dy = at::randn({2, 30, 18});
+  const auto run_with = [&](double rate) {
+    x.A.fill_(rate);
+    auto all = run_scan_backward(x, dy, {});
+    all.push_back(run_scan(x)[0]);
+    return all;
+  };
+  const auto infinite = run_with(200), usual = run_with(-1);
+  for (const size_t i : {0, 1, 3, 4, 6, 9}) EXPECT_TRUE(at::equal(infinite[i].slice(1, 1), usual[i].slice(1, 1))) << i;
+}
+
+TEST_F(ScanKernel, PaddingHasNoGradientBesideInfiniteStates) {
+  ScanShape s{.batch = 1, .length = 30, .channels = 18, .states = 8};
+  s.type = at::kFloat;
+  ScanArguments x = random_arguments(s);
+  Tensor ids = at::zeros({1, 30}, at::kInt);
+  ids.slice(1, 10, 14).fill_(-1), ids.slice(1, 14, 26).fill_(1), ids.slice(1, 26).fill_(-1);
+  x.seq_idx = ids;
+  x.u[0][5][3] = std::numeric_limits<double>::infinity();
+  Tensor dfinal = at::randn({1, 18, 8});
+  dfinal[0][3][1] = std::numeric_limits<double>::infinity();
+  const auto found = run_scan_backward(x, at::randn({1, 30, 18}), dfinal);
+  for (const size_t i : {0, 1, 3, 4, 6})
+    EXPECT_TRUE(found[i][0].flatten(1).index({ids[0].lt(0)}).eq(0).all().item<bool>()) << kScanGradientNames[i];
 }
 
 TEST_F(ScanKernel, EmptyInputsWork) {
