@@ -240,7 +240,14 @@ double bytes_of(const Shape& s, at::ScalarType type) {
   if (s.op == "selective_scan_2d") tensors = 6 + 2 * directions;
   if (s.op == "causal_conv1d_2d" || s.op.starts_with("cross")) tensors = 2 + 2 * directions;
   if (s.op == "vss") tensors = 2 * (12 + 16 * directions);  // expand = 2: inner tensors are twice as wide
-  return tensors * elements(s) * size;
+  double of_states = 0, weights = 0;                        // B, C and their gradients; A, or taps
+  if (s.op.starts_with("selective") || s.op == "vss") {
+    of_states = 4 * directions * static_cast<double>(s.B) * static_cast<double>(s.L) * static_cast<double>(s.G) *
+                static_cast<double>(s.N);
+    weights = 2 * directions * static_cast<double>(s.D) * static_cast<double>(s.N);
+  }
+  if (s.op.starts_with("causal")) weights = 2 * directions * static_cast<double>(s.D) * static_cast<double>(s.W);
+  return (tensors * elements(s) + of_states + weights) * size;
 }
 
 }  // namespace vlmamba::bench

@@ -75,6 +75,20 @@ TEST(Bench, NamesWhatItDoesNotUnderstand) {
   refused({"--dtype", "int8"}, "[--dtype] expected fp32, bf16, fp16 or fp64, got int8");
   refused({"--device", "tpu"}, "[--device] expected cpu or cuda, got tpu");
   refused({"--instructions", "sse"}, "[--instructions] expected baseline, avx2 or avx512, got sse");
+  refused({"--memory", "-1"}, "[--memory] expected GiB that are free, or 0 for half of them, from 0 to ");
+  refused({"--memory", "1e30"}, ", got 1e+30");
+  refused({"--memory", "nan"}, ", got nan");
+  refused({"--memory", "much"}, "--memory");
+}
+
+TEST(Bench, RefusesNumbersThatMakeNoSense) {
+  for (const auto& [option, value] :
+       {std::pair("--threads", "-1"), {"--threads", "100000"}, {"--seconds", "-0.5"}, {"--seconds", "inf"}}) {
+    const auto outcome = test::vlmamba({"bench", "--shapes", "B1 L2 D2", option, value});
+    EXPECT_EQ(outcome.code, 2) << option << " " << value;
+    EXPECT_THAT(outcome.err,
+                AllOf(HasSubstr(std::string("[") + option + "] expected "), HasSubstr(std::string("got ") + value)));
+  }
 }
 
 }  // namespace

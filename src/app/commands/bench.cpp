@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdio>
 #include <memory>
+#include <sstream>
 
 #include "src/app/answer_bench.h"
 #include "src/app/commands/commands.h"
@@ -33,6 +34,15 @@ at::ScalarType type_named(const std::string& name) {
   throw Error(ExitCode::kUsage, "--dtype", "expected fp32, bf16, fp16 or fp64, got " + name);
 }
 
+// `given` as the user wrote it may be any number, NaN among them.
+template <typename Number>
+void expect_between(const char* option, Number given, double least, double most, const std::string& what) {
+  if (given >= least && given <= most) return;
+  std::ostringstream text;
+  text << "expected " << what << " from " << least << " to " << most << ", got " << given;
+  throw Error(ExitCode::kUsage, option, text.str());
+}
+
 // The threads and the instructions that are asked for, while it lives: its process may go on to train.
 class Chosen {
  public:
@@ -54,6 +64,8 @@ class Chosen {
 
 ExitCode run(Options options) {
   auto& bench = options.bench;
+  expect_between("--threads", options.threads, 0, 1024, "a number of threads, or 0 for all,");
+  expect_between("--seconds", bench.seconds, 0, 3600, "seconds");
   if (options.answers) {
     const Chosen chosen(options);
     run(options.answer_bench);
@@ -65,6 +77,8 @@ ExitCode run(Options options) {
     throw Error(ExitCode::kUsage, "--device", "expected cpu (no CUDA device was found), got cuda");
   bench.device = options.device == "cuda" ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
   bench.type = type_named(options.dtype);
+  const double free = bench::available_bytes(bench.device) / 1073741824;
+  expect_between("--memory", bench.memory_gib, 0, free, "GiB that are free, or 0 for half of them,");
   if (bench.shapes.empty()) bench.shapes = {options.device == "cuda" ? "lm" : "cpu"};
   for (const auto& op : bench.ops)
     if (std::find(bench::op_names().begin(), bench::op_names().end(), op) == bench::op_names().end()) {
