@@ -78,14 +78,14 @@ def passes(function, inputs):
             lambda: torch.autograd.grad(output, leaves, cotangent, retain_graph=True, allow_unused=True))
 
 
-def peer_passes(function, inputs):
-    """The same for a peer, which may refuse a shape, or this machine."""
+def peer_passes(op, function, inputs):
+    """The same for the peer of an op, which may refuse a shape, or this machine."""
     try:
         forward, backward = passes(function, inputs)
         backward()
         return forward, backward
     except Exception as error:
-        print(f"not beside {function.__qualname__.split('.')[0]}'s peer: {type(error).__name__}: {str(error)[:200]}")
+        print(f"not beside the peer of {op}: {type(error).__name__}: {str(error)[:200]}")
         return None
 
 
@@ -119,7 +119,7 @@ def scan_pair(draw, options, module, B, L, D, N):
 
     own = (u, delta, A, Bm, C, skip, z, bias)
     other = (swapped(u), swapped(delta), A, swapped(Bm), swapped(C), skip, swapped(z), bias)
-    return passes(ours, own), module and peer_passes(theirs, other)
+    return passes(ours, own), module and peer_passes("selective_scan", theirs, other)
 
 
 def conv_pair(draw, options, module, B, L, D, W):
@@ -131,7 +131,7 @@ def conv_pair(draw, options, module, B, L, D, W):
     def theirs(x, weight, bias):
         return module.causal_conv1d_fn(x, weight, bias, activation="silu")
 
-    return passes(ours, (x, weight, bias)), module and peer_passes(theirs, (swapped(x), weight, bias))
+    return passes(ours, (x, weight, bias)), module and peer_passes("causal_conv1d", theirs, (swapped(x), weight, bias))
 
 
 def map_pair(draw, options, module, B, side, D, N, scan):
@@ -160,7 +160,7 @@ def map_pair(draw, options, module, B, side, D, N, scan):
         return crossing.cross_merge_fn(y.view(B, 4, D, side, side), in_channel_first=True, out_channel_first=True,
                                        scans=order)
 
-    return mine, peer_passes(theirs, (maps, delta4, A4, B4, C4, skip4, bias4))
+    return mine, peer_passes("selective_scan_2d", theirs, (maps, delta4, A4, B4, C4, skip4, bias4))
 
 
 def main():
