@@ -147,6 +147,18 @@ def check_no_double_backward(name):
             raise AssertionError("a second derivative came out, and it would be wrong")
 
 
+def check_vmap(name):
+    """One call after another, by PyTorch's fallback; not where an op writes into an argument."""
+    if name in INFERENCE_ONLY:
+        return
+    args, kwargs = SAMPLES[name][0](Draw(FP64, grad=False))
+    pair = torch.stack([args[0], args[0] + 1])
+    both = torch.vmap(lambda first: op_named(name)(first, *args[1:], **kwargs))(pair)
+    for i, first in enumerate(pair):
+        for y, expected in zip(outputs_of(both), outputs_of(op_named(name)(first, *args[1:], **kwargs))):
+            assert torch.equal(y[i], expected)
+
+
 def check_meta(name):
     for dtype in (FP32, BF16, FP64):
         for sample in SAMPLES[name]:
@@ -175,7 +187,7 @@ def check_errors(name):
                 raise AssertionError(f"a wrong size went through on {device}")
 
 
-CHECKS = (check_opcheck, check_gradients, check_no_double_backward, check_meta, check_errors)
+CHECKS = (check_opcheck, check_gradients, check_no_double_backward, check_vmap, check_meta, check_errors)
 
 
 def main(library, version, names):
