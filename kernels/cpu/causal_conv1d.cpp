@@ -62,7 +62,7 @@ struct ConvInputs {
   // `work` is called with the first and the last of each part's stripes.
   template <typename Work>
   void for_each_stripe(const Work& work) const {
-    const int64_t numbers = kLanes * conv_stripe_blocks(directions) * x.size(1) * directions;
+    const int64_t numbers = conv_stripe_channels(directions) * x.size(1) * directions;
     for_each_part(stripes(), parts_of(stripes(), numbers),
                   [&](int64_t, int64_t first, int64_t last) { work(first, last); });
   }

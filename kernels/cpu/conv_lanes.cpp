@@ -72,15 +72,15 @@ struct Line {
 template <typename S>
 struct Stripe {
   using T = Math<S>;
-  const int64_t taps, row, first_block, blocks;
+  const int64_t taps, row, first_channel, blocks;
   const Buffer<Lanes<T>> memory;
   const Buffer<Kept<T>> kept;
 
   Stripe(const ConvProblem<S>& p, int64_t index)
       : taps(p.taps),
         row(index / conv_stripes(p.channels, p.directions)),
-        first_block(index % conv_stripes(p.channels, p.directions) * conv_stripe_blocks(p.directions)),
-        blocks(count(p)),
+        first_channel(index % conv_stripes(p.channels, p.directions) * conv_stripe_channels(p.directions)),
+        blocks((least(p.channels - first_channel, conv_stripe_channels(p.directions)) + kLanes - 1) / kLanes),
         memory(blocks * 4 * taps),
         kept(blocks) {
     for (int64_t j = 0; j < blocks; ++j) {
@@ -88,12 +88,11 @@ struct Stripe {
       of(j) = Kept<T>{own, own + taps, own + 2 * taps, own + 3 * taps, Lanes<T>{}, Lanes<T>{}};
     }
   }
-  int64_t count(const ConvProblem<S>& p) const {
-    const int64_t left = blocks_per_group(p.channels, 1) - first_block, most = conv_stripe_blocks(p.directions);
-    return left < most ? left : most;
-  }
   Kept<T>& of(int64_t j) const { return *(kept + j); }
-  Block block(const ConvProblem<S>& p, int64_t j) const { return block_at(p.channels, 1, first_block + j); }
+  Block block(const ConvProblem<S>& p, int64_t j) const {
+    const int64_t channel = first_channel + j * kLanes;
+    return {channel, least(p.channels - channel, kLanes), 0};
+  }
 };
 
 template <int kTaps, typename S>

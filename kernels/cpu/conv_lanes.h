@@ -37,13 +37,12 @@ struct ConvGradients {
   S* dinitial_state;      // [B, W-1, D] or null
 };
 
-// Work is counted in stripes of neighbouring blocks, row after row: wide ones, so that a memory page is used up while
+// Work is counted in stripes of neighbouring channels, row after row: wide ones, so that a memory page is used up while
 // it is at hand; narrow ones with several directions, whose sum has to stay in cache.
 namespace {
-constexpr int64_t conv_stripe_blocks(int64_t directions) { return directions == 1 ? 16 : 4; }
+constexpr int64_t conv_stripe_channels(int64_t directions) { return directions == 1 ? 256 : 64; }
 constexpr int64_t conv_stripes(int64_t channels, int64_t directions) {
-  const int64_t width = conv_stripe_blocks(directions);
-  return (blocks_per_group(channels, 1) + width - 1) / width;
+  return blocks_per_group(channels, 1, conv_stripe_channels(directions));
 }
 }  // namespace
 

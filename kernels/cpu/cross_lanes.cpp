@@ -11,7 +11,7 @@ void merge(const MergeProblem<S>& p, int64_t first, int64_t last) {
   for (int64_t i = first; i < last; ++i) {
     const int64_t row = i / p.length, pixel = i % p.length;
     for (int64_t c = 0; c < p.channels; c += kLanes) {
-      const int64_t width = p.channels - c < kLanes ? p.channels - c : kLanes;
+      const int64_t width = least(p.channels - c, kLanes);
       Lanes<Math<S>> sum{};
       for (int64_t k = 0; k < p.directions; ++k) {
         const int64_t at = (row * p.directions + k) * p.length + p.step[k * p.length + pixel];

@@ -1,8 +1,8 @@
 #pragma once
 
-// Vectors of kLanes channels, for the files that are compiled once per instruction set with VLMAMBA_PATH = baseline |
-// avx2 | avx512. They include no header whose inline functions other files also use, so that no code of one instruction
-// set serves another.
+// Vectors of kLanes channels, one register of floats, for the files that are compiled once per instruction set with
+// VLMAMBA_PATH = baseline | avx2 | avx512 and VLMAMBA_REGISTER_BYTES = 16 | 32 | 64. They include no header whose
+// inline functions other files also use, so that no code of one instruction set serves another.
 
 #include <math.h>
 #include <stdlib.h>
@@ -15,7 +15,10 @@
 namespace vlmamba::cpu::VLMAMBA_PATH {
 namespace {
 
-// kLanes numbers side by side; the compiler makes them of what registers there are.
+constexpr int64_t kLanes = VLMAMBA_REGISTER_BYTES / sizeof(float);
+inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// kLanes numbers side by side. Wider than a register, as doubles are, they are taken apart one by one.
 template <typename T>
 struct LanesOf;
 template <>

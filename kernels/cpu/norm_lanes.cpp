@@ -12,9 +12,7 @@ T inverse_root(T mean_square, double eps) {
   return 1 / static_cast<T>(sqrt(mean_square + static_cast<T>(eps)));
 }
 
-inline int64_t width_at(int64_t channel, int64_t channels) {
-  return channels - channel < kLanes ? channels - channel : kLanes;
-}
+inline int64_t width_at(int64_t channel, int64_t channels) { return least(channels - channel, kLanes); }
 
 }  // namespace
 

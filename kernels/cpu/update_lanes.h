@@ -5,7 +5,7 @@
 
 // One decoding step of the scan and of the convolution on the CPU, without LibTorch: compiled once per instruction set
 // (update_lanes.cpp), chosen at run time. Legend: B batch, D channels, N states, G groups, W taps. S: of the inputs.
-// All tensors are contiguous. Work is counted in blocks of kLanes channels, row after row.
+// All tensors are contiguous. Work is counted in blocks of channels, row after row.
 
 namespace vlmamba::cpu {
 

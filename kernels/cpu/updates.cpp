@@ -45,7 +45,7 @@ Tensor selective_state_update(Tensor& state, const Tensor& u, const Tensor& delt
                                  stored<T>(bias),
                                  mutable_stored<S>(y)};
     const auto kernel = fastest(baseline::update_state<S>, avx2::update_state<S>, avx512::update_state<S>);
-    for_each_part(items, parts_of(items, kLanes * states),
+    for_each_part(items, parts_of(items, kBlockChannels * states),
                   [&](int64_t, int64_t first, int64_t last) { kernel(problem, first, last); });
   });
   if (!h.is_same(state)) state.copy_(h);
@@ -67,7 +67,7 @@ Tensor causal_conv1d_update(const Tensor& x, Tensor& state, const Tensor& weight
         channels,        weight.size(1),      activation == "silu", stored<S>(input), mutable_stored<S>(window),
         stored<T>(taps), stored<T>(own_bias), mutable_stored<S>(y)};
     const auto kernel = fastest(baseline::update_conv<S>, avx2::update_conv<S>, avx512::update_conv<S>);
-    for_each_part(items, parts_of(items, kLanes * weight.size(1)),
+    for_each_part(items, parts_of(items, kBlockChannels * weight.size(1)),
                   [&](int64_t, int64_t first, int64_t last) { kernel(problem, first, last); });
   });
   if (!window.is_same(state)) state.copy_(window);
