@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "src/app/commands/commands.h"
+#include "vlmamba/core/text.h"
 #include "vlmamba/core/version.h"
 
 namespace vlmamba::app {
@@ -53,11 +54,11 @@ int main(int argc, char** argv, const Extensions& extensions) {
       if (*command.parsed) return finish(command.run());
     return finish(ExitCode::kUsage);
   } catch (const Error& error) {
-    std::fprintf(stderr, "vlmamba: %s\n", error.what());
+    std::fprintf(stderr, "vlmamba: %s\n", printable(error.what(), "\n\t").c_str());
     return finish(error.code());
   } catch (const std::filesystem::filesystem_error& error) {  // too long, a loop of links, not to be entered
-    std::fprintf(stderr, "vlmamba: [%s] expected a path that can be used, got: %s\n", error.path1().c_str(),
-                 error.code().message().c_str());
+    std::fprintf(stderr, "vlmamba: [%s] expected a path that can be used, got: %s\n",
+                 printable(error.path1().string()).c_str(), error.code().message().c_str());
     return finish(ExitCode::kIo);
   } catch (const c10::Error& error) {
     std::fprintf(stderr, "vlmamba %s: internal error, please report it: %s\n", version().c_str(),

@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "vlmamba/core/error.h"
+#include "vlmamba/core/text.h"
 
 namespace vlmamba::log {
 namespace {
@@ -30,7 +31,7 @@ void write(spdlog::level::level_enum level, const std::string& prefix, const std
   if (file_logger) file_logger->log(level, line);
   if (!quiet_prefix.empty() && level < spdlog::level::warn) return;
   if (::isatty(STDERR_FILENO)) std::fputs("\r\033[K", stderr);  // where a progress line may stand
-  std::fprintf(stderr, "%s%s%s\n", quiet_prefix.c_str(), prefix.c_str(), line.c_str());
+  std::fprintf(stderr, "%s%s%s\n", quiet_prefix.c_str(), prefix.c_str(), printable(line, "\n\t").c_str());
 }
 
 }  // namespace

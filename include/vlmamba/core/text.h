@@ -14,6 +14,9 @@ inline std::string stripped(std::string_view text) {
   return std::string(text.substr(first, text.find_last_not_of(kSpaces) - first + 1));
 }
 
+/// Text of a file, for a terminal: control characters become \xNN, but those that are `kept`.
+std::string printable(std::string_view text, std::string_view kept = {});
+
 /// The name that differs least from `name` (Levenshtein), if it differs by at most 2 + a quarter of its length; else
 /// "". Of many thousands only the first ones are compared.
 std::string nearest(std::string_view name, const std::vector<std::string>& names);

@@ -4,6 +4,7 @@
 #include <unordered_set>
 
 #include "vlmamba/core/error.h"
+#include "vlmamba/core/text.h"
 
 namespace vlmamba::io {
 namespace {
@@ -108,8 +109,8 @@ class Reader : public nlohmann::json_sax<nlohmann::json> {
 
  private:
   [[noreturn]] void refuse(const std::string& message) const {
-    throw Error(ExitCode::kWeights, depth_ >= 1 && !name_.empty() ? where_ + ": " + name_.substr(0, 200) : where_,
-                message);
+    throw Error(ExitCode::kWeights,
+                depth_ >= 1 && !name_.empty() ? where_ + ": " + printable(name_.substr(0, 200)) : where_, message);
   }
 
   // A value of a kind that may not stand where it does.
