@@ -100,6 +100,25 @@ TEST_F(WeightFilesTest, AnIndexThatDisagreesWithItsShardsIsRefused) {
   expect_refused("model.safetensors.index.json:1:");
 }
 
+TEST_F(WeightFilesTest, TheTotalOfTorchShardsMayCountASharedStorageOnce) {
+  const std::string scalar = test::tensor(test::storage("LongStorage", "0", 1), 0, {}, {});
+  for (const auto& [name, dict] :
+       {std::pair("one.bin", test::dict({{"a", scalar}, {"b", scalar}})), {"two.bin", test::dict({{"c", scalar}})}})
+    write(name, test::archive({{"x/data.pkl", test::pickle(dict)}, {"x/data/0", std::string(8, '\x02')}}));
+  const auto promise = [&](int total) {
+    write("pytorch_model.bin.index.json", R"({"metadata": {"total_size": )" + std::to_string(total) +
+                                              R"(}, "weight_map": {"a": "one.bin", "b": "one.bin", "c": "two.bin"}})");
+  };
+  for (const int total : {16, 24}) {
+    promise(total);
+    EXPECT_EQ(message(), "no error") << total;
+  }
+  for (const int total : {15, 25}) {
+    promise(total);
+    expect_refused("total_size: expected 24, got " + std::to_string(total));
+  }
+}
+
 TEST_F(WeightFilesTest, ShardsElsewhereAreRefused) {
   for (const std::string name :
        {"../one.safetensors", "/etc/passwd", ".", "..", "sub/one.safetensors", "one.safetensors\\u0000", ""}) {

@@ -42,6 +42,22 @@ std::string shard_path(const std::string& index, const std::string& name) {
   return path.string();
 }
 
+// transformers counts a storage that tensors share once, or for each of them, and bits of booleans as bits, or as
+// bytes.
+void check_total(double promised, const std::vector<WeightFiles::Tensor>& tensors, const std::string& index) {
+  double least = 0, most = 0;
+  std::set<std::pair<const MappedFile*, uint64_t>> storages;
+  for (const auto& tensor : tensors) {
+    const double bytes = static_cast<double>(tensor.elements()) * static_cast<double>(dtype_size(tensor.dtype));
+    most += bytes;
+    if (bytes > 0 && storages.emplace(tensor.file, tensor.begin).second)
+      least += tensor.dtype == "BOOL" ? bytes / 8 : bytes;
+  }
+  if (promised >= least && promised <= most) return;
+  refuse(index,
+         "total_size: expected " + std::to_string(static_cast<uint64_t>(most)) + ", got " + Json(promised).to_string());
+}
+
 }  // namespace
 
 std::string find_weights(const std::string& folder) {
@@ -83,7 +99,6 @@ void WeightFiles::add_shards(const std::string& index, std::string_view prefix) 
   if (const auto size = fs::file_size(index, failed); failed || size > kMaxIndex)
     refuse(index, "expected an index of at most 16 MiB");
   const ShardIndex promises = parse_shard_index(read_file(index, ExitCode::kWeights), index);
-  uint64_t bytes = 0;
   for (const auto& [shard, promised] : promises.shards) {
     const size_t first = tensors_.size();
     const std::string path = shard_path(index, shard);
@@ -91,7 +106,6 @@ void WeightFiles::add_shards(const std::string& index, std::string_view prefix) 
     std::set<std::string> found;
     for (size_t i = first; i < tensors_.size(); ++i) {
       found.insert(tensors_[i].name);
-      bytes += tensors_[i].end - tensors_[i].begin;
       if (!promised.contains(tensors_[i].name))
         refuse(path + ": " + tensors_[i].name.substr(0, 200),
                "expected the tensors of the index, got one that it lacks");
@@ -99,8 +113,7 @@ void WeightFiles::add_shards(const std::string& index, std::string_view prefix) 
     for (const auto& name : promised)
       if (!found.contains(name)) refuse(path, "expected the tensor " + name.substr(0, 200) + " of the index, got none");
   }
-  if (!torch_ && promises.total_size.value_or(static_cast<double>(bytes)) != static_cast<double>(bytes))
-    refuse(index, "total_size: expected " + std::to_string(bytes) + ", got " + Json(*promises.total_size).to_string());
+  if (promises.total_size) check_total(*promises.total_size, tensors_, index);
   if (prefix.empty()) return;
   std::vector<Tensor> kept;
   index_.clear();
