@@ -103,6 +103,7 @@ void Tokenizer::Tables::read_pre_tokenizer(const Json& pre) {
 // HF gives a token the id that the vocabulary has for it, or else the next free one, whatever the file says.
 void Tokenizer::Tables::read_added(const Json& tokens) {
   auto next_free = static_cast<int64_t>(bpe.vocabulary().size());
+  std::unordered_map<std::string, int64_t> before;  // the same text again has the id that it had
   for (const Json& json : tokens.items()) {
     AddedToken token{io::require(json, "content", Json::Kind::kString, where, ExitCode::kWeights).as_string(),
                      io::require(json, "id", Json::Kind::kInteger, where, ExitCode::kWeights).as_integer(),
@@ -113,7 +114,8 @@ void Tokenizer::Tables::read_added(const Json& tokens) {
                      flag(json, "rstrip", where)};
     const std::string at = where + ":" + std::to_string(json.line);
     if (token.text.empty()) refuse(at, "added_tokens: expected a text, got an empty one");
-    const int64_t known = bpe.find(token.text), id = known >= 0 ? known : next_free;
+    const int64_t known = bpe.find(token.text),
+                  id = known >= 0 ? known : before.emplace(token.text, next_free).first->second;
     if (token.id != id)
       refuse(at, "added_tokens: \"" + token.text + "\": expected the id " + std::to_string(id) +
                      " that follows from the vocabulary, got " + std::to_string(token.id));
@@ -188,7 +190,9 @@ std::string Tokenizer::decode(const std::vector<int64_t>& ids, bool skip_special
     const auto found = tables_->bytes_of_id.find(id);
     if (found == tables_->bytes_of_id.end()) continue;
     const auto token = tables_->added_of_id.find(id);
-    if (!skip_special || token == tables_->added_of_id.end() || !token->second->special) bytes += found->second;
+    const bool special = token != tables_->added_of_id.end() && token->second->special;
+    // HF knows a special token by its text, which normalization may have changed.
+    if (!skip_special || !special || found->second != byte_level::bytes_of(token->second->text)) bytes += found->second;
   }
   return unicode::valid_utf8(bytes);
 }

@@ -169,6 +169,16 @@ TEST(Tokenizer, SpecialTokensAreLeftOutOrPlainTextOnDemand) {
   EXPECT_THROW(tokenizer.end_of_text_id(), Error);
 }
 
+// As Python's tokenizers, which look a special token up by its text: normalized, this one is another.
+TEST(Tokenizer, ASpecialTokenThatNormalizationChangedIsNotLeftOut) {
+  const std::string accent = "e\xcc\x81", other = token(accent, 7, {"special", "normalized"});
+  const auto tokenizer = Tokenizer::parse(small(other), "small");
+  EXPECT_EQ(tokenizer.encode("\xc3\xa9"), Ids{7});
+  EXPECT_EQ(tokenizer.decode({0, 7, 1}),
+            "a\xef\xbf\xbd"
+            "b");  // U+00E9 is the symbol of a byte that is no UTF-8
+}
+
 TEST(Tokenizer, BytesThatAreNoUtf8AreReplaced) {
   const auto tokenizer = Tokenizer::load(kQuickstart);
   EXPECT_EQ(tokenizer.decode(tokenizer.encode("a\xff\xe2\x82"
