@@ -17,6 +17,16 @@ void check_divisor(int64_t divisor, int64_t whole, const char* key, const char* 
                     std::to_string(divisor));
 }
 
+// Channels are rotated in pairs; one alone is its own pair, as in transformers.
+void check_rotation(const LanguageModelConfig& config) {
+  const int64_t head = config.hidden_size / config.gpt_neox.num_heads;
+  const auto rotated = static_cast<int64_t>(static_cast<double>(head) * config.gpt_neox.rotary_fraction);
+  if (rotated > 1 && rotated % 2 != 0)
+    throw Error(
+        ExitCode::kUsage, "model.language_model.gpt_neox.rotary_fraction",
+        "expected an even number of a head's " + std::to_string(head) + " channels, got " + std::to_string(rotated));
+}
+
 }  // namespace
 
 at::Tensor head_logits(const at::Tensor& hidden, const at::Tensor& head, int64_t vocab_size) {
@@ -39,6 +49,7 @@ std::shared_ptr<LanguageModel> make_language_model(const LanguageModelConfig& co
     }
     case LanguageKind::kGptNeox:
       check_divisor(config.gpt_neox.num_heads, config.hidden_size, "gpt_neox.num_heads", "hidden_size");
+      check_rotation(config);
       return make_gpt_neox(config);
   }
   return nullptr;

@@ -10,10 +10,19 @@ void expect_at_least_one(ConfigValues& values, const char* key, int64_t value) {
   if (value < 1) values.refuse(key, "at least 1", std::to_string(value));
 }
 
-// Infinity as transformers 5 writes it: {"__float__": "Infinity"}.
+// A limit, or none: infinity as transformers 5 writes it ({"__float__": "Infinity"}), or what fp32 hardly reaches.
 std::optional<double> limit(const io::Json& value) {
-  if (value.is_number()) return value.as_number();
+  constexpr double kUnlimited = 3e38;
+  if (value.is_number() && value.as_number() < kUnlimited) return value.as_number();
   return std::nullopt;
+}
+
+// The rank of the step size's projection; "auto" or none: by the width.
+int64_t read_rank(ConfigValues& values, const char* key) {
+  const auto* rank = values.find(key);
+  if (rank == nullptr || (rank->is_string() && rank->as_string() == "auto")) return 0;
+  if (rank->is_string()) values.refuse(key, "\"auto\" or a number", rank->to_string());
+  return rank->is_string() ? 0 : values.integer(key, 0);
 }
 
 void read_dt_limit(ConfigValues& values, const char* key, Mamba2Config& config) {
@@ -57,8 +66,7 @@ LanguageModelConfig hf_mamba(ConfigValues& values) {
   config.kind = LanguageKind::kMamba;
   config.vocab_size = 50280, config.hidden_size = 768, config.num_layers = 32, config.d_state = 16;
   config = hf_sizes(values, config);
-  if (const auto* rank = values.find("time_step_rank"); rank != nullptr && !rank->is_string())
-    config.dt_rank = values.integer("time_step_rank", 0);
+  config.dt_rank = read_rank(values, "time_step_rank");
   const int64_t inner = values.integer("intermediate_size", config.expand * config.hidden_size, kMaxFactor * kMaxWidth);
   if (inner != config.expand * config.hidden_size)
     values.refuse("intermediate_size",
@@ -94,7 +102,8 @@ LanguageModelConfig official_mamba(ConfigValues& values) {
   config.tie_embeddings = values.boolean("tie_embeddings", true);
   if (!values.boolean("rms_norm", true)) values.refuse("rms_norm", "true", "false");
   if (values.integer("d_intermediate", 0) != 0) values.refuse("d_intermediate", "0: blocks without MLP", "more");
-  if (const auto* attention = values.find("attn_layer_idx"); attention != nullptr && !attention->items().empty())
+  if (const auto* attention = values.find("attn_layer_idx");
+      attention != nullptr && (!attention->is_array() || !attention->items().empty()))
     values.refuse("attn_layer_idx", "no attention layers", attention->to_string());
   ConfigValues ssm(values.object("ssm_cfg"), values.where());
   const std::string layer = ssm.text("layer", "Mamba1");
@@ -106,12 +115,17 @@ LanguageModelConfig official_mamba(ConfigValues& values) {
   config.expand = ssm.integer("expand", 2, kMaxFactor);
   config.projection_bias = ssm.boolean("bias", false);
   config.conv_bias = ssm.boolean("conv_bias", true);
-  if (const auto* rank = ssm.find("dt_rank"); !second && rank != nullptr && !rank->is_string())
-    config.dt_rank = ssm.integer("dt_rank", 0);
+  if (!second) config.dt_rank = read_rank(ssm, "dt_rank");
+  expect_at_least_one(ssm, "d_state", config.d_state);
+  expect_at_least_one(ssm, "d_conv", config.d_conv);
+  expect_at_least_one(ssm, "expand", config.expand);
   if (second) {
     config.mamba2.head_dim = ssm.integer("headdim", 64);
     config.mamba2.num_groups = config.mamba2.norm_groups = ssm.integer("ngroups", 1);
     read_dt_limit(ssm, "dt_limit", config.mamba2);
+    const std::string activation = ssm.text("activation", "swish");
+    if (activation != "silu" && activation != "swish")
+      ssm.refuse("ssm_cfg.activation", "swish", "\"" + activation + "\"");
     for (const auto& [key, wanted] : {std::pair("D_has_hdim", false), {"norm_before_gate", false}, {"rmsnorm", true}})
       if (ssm.boolean(key, wanted) != wanted)
         ssm.refuse("ssm_cfg." + std::string(key), wanted ? "true" : "false", wanted ? "false" : "true");
