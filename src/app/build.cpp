@@ -43,6 +43,48 @@ void limit_vocabulary(LanguageModelConfig& config, const Tokenizer& tokenizer, c
   config.pad_vocab_multiple = rows;
 }
 
+// The architecture alone: a checkpoint's weights are its own, wherever they once came from.
+ModelConfig architecture_of(const RunConfig& config) {
+  ModelConfig architecture = config.model;
+  for (std::string* weights : {&architecture.vision_encoder.pretrained, &architecture.connector.pretrained,
+                               &architecture.language_model.pretrained})
+    weights->clear();
+  return architecture;
+}
+
+std::shared_ptr<VlMamba> build_without_values(const ModelConfig& architecture, const Extensions& extensions,
+                                              at::ScalarType type, at::Device device) {
+  const nn::WithoutValues without_values(type, device);
+  return build_model(architecture, /*seed=*/0, extensions.connectors);
+}
+
+// What a folder of another library describes; its model is still to be made.
+std::optional<ForeignModel> describe_foreign(const std::string& folder, const LoadOptions& options) {
+  const auto foreign = formats::read_foreign(folder);
+  if (!foreign) return std::nullopt;
+  ForeignModel model;
+  model.description = foreign->description;
+  model.end_tokens = foreign->end_tokens;
+  if (foreign->vision_encoder) {
+    model.vision_config = *foreign->vision_encoder;
+    model.vision_config.pretrained = folder;
+    model.vision_config.feature_layer = options.feature_layer.value_or(model.vision_config.feature_layer);
+    return model;
+  }
+  if (options.feature_layer)
+    throw Error(ExitCode::kUsage, "--layer", "expected none for a language model (" + foreign->description + ")");
+  model.language_config = *foreign->language_model;
+  model.language_config.pretrained = folder;
+  if (const fs::path tokenizer = fs::path(folder) / "tokenizer.json"; fs::exists(tokenizer)) {
+    model.tokenizer = Tokenizer::load(tokenizer.string());
+    limit_vocabulary(model.language_config, *model.tokenizer, tokenizer.string());
+  }
+  if (options.padded_logits) show_padded_rows(model.language_config);
+  return model;
+}
+
+bool is_encoder(const ForeignModel& model) { return !model.vision_config.pretrained.empty(); }
+
 }  // namespace
 
 Tokenizer load_tokenizer(const RunConfig& config) {
@@ -141,10 +183,7 @@ LoadedModel load_checkpoint(const std::string& path, const Extensions& extension
   io::verify_checkpoint(folder);
   loaded.config = resolved(io::read_config<RunConfig>(folder + "/" + kConfig, overrides));
   loaded.tokenizer = Tokenizer::load(folder + "/tokenizer.json");
-  ModelConfig architecture = loaded.config.model;  // its weights are the checkpoint's
-  for (std::string* weights : {&architecture.vision_encoder.pretrained, &architecture.connector.pretrained,
-                               &architecture.language_model.pretrained})
-    weights->clear();
+  ModelConfig architecture = architecture_of(loaded.config);
   check_vocabulary(loaded.tokenizer, folder + "/tokenizer.json", architecture.language_model.vocab_size);
   if (options.feature_layer) architecture.vision_encoder.feature_layer = *options.feature_layer;
   if (options.padded_logits) show_padded_rows(architecture.language_model);
@@ -158,8 +197,7 @@ LoadedModel load_checkpoint(const std::string& path, const Extensions& extension
     };
   const io::WeightFiles files(folder + "/model.safetensors");
   const auto build = [&](at::Device device) {
-    const nn::WithoutValues without_values(options.type, device);
-    return build_model(architecture, static_cast<uint64_t>(loaded.config.seed), extensions.connectors);
+    return build_without_values(architecture, extensions, options.type, device);
   };
   check_weights(named_parameters(*build(at::kMeta)), files, names);  // before memory is taken for what may not be there
   loaded.model = build(at::kCPU);
@@ -167,32 +205,42 @@ LoadedModel load_checkpoint(const std::string& path, const Extensions& extension
   return loaded;
 }
 
+void check_checkpoint(const RunConfig& config, const Tokenizer& tokenizer, const io::WeightFiles& files,
+                      const Extensions& extensions) {
+  const ModelConfig architecture = architecture_of(config);
+  check_vocabulary(tokenizer, "tokenizer.json", architecture.language_model.vocab_size);
+  check_weights(named_parameters(*build_without_values(architecture, extensions, at::kFloat, at::kMeta)), files);
+}
+
 std::optional<ForeignModel> load_foreign(const std::string& folder, const LoadOptions& options) try {
-  const auto foreign = formats::read_foreign(folder);
-  if (!foreign) return std::nullopt;
-  ForeignModel model;
-  model.description = foreign->description;
-  model.end_tokens = foreign->end_tokens;
+  auto model = describe_foreign(folder, options);
+  if (!model) return std::nullopt;
   const nn::WithoutValues without_values(options.type);
-  if (foreign->vision_encoder) {
-    model.vision_config = *foreign->vision_encoder;
-    model.vision_config.pretrained = folder;
-    model.vision_config.feature_layer = options.feature_layer.value_or(model.vision_config.feature_layer);
-    model.vision_encoder = make_pretrained(model.vision_config);
-    return model;
-  }
-  model.language_config = *foreign->language_model;
-  model.language_config.pretrained = folder;
-  if (const fs::path tokenizer = fs::path(folder) / "tokenizer.json"; fs::exists(tokenizer)) {
-    model.tokenizer = Tokenizer::load(tokenizer.string());
-    limit_vocabulary(model.language_config, *model.tokenizer, tokenizer.string());
-  }
-  if (options.padded_logits) show_padded_rows(model.language_config);
-  model.language_model = make_pretrained(model.language_config);
+  if (is_encoder(*model))
+    model->vision_encoder = make_pretrained(model->vision_config);
+  else
+    model->language_model = make_pretrained(model->language_config);
   return model;
 } catch (const Error& error) {  // sizes that do not fit are the folder's fault, but for a layer that was asked for
   if (error.code() != ExitCode::kUsage || options.feature_layer) throw;
   throw Error(ExitCode::kWeights, folder + "/config.json: " + error.what());
+}
+
+std::optional<io::WeightFiles> check_foreign(const std::string& folder) try {
+  const auto model = describe_foreign(folder, {});
+  if (!model) return std::nullopt;
+  return is_encoder(*model) ? check_pretrained(model->vision_config) : check_pretrained(model->language_config);
+} catch (const Error& error) {
+  if (error.code() != ExitCode::kUsage) throw;
+  throw Error(ExitCode::kWeights, folder + "/config.json: " + error.what());
+}
+
+std::string cause_of_non_finite(const std::string& checkpoint) {
+  const bool foreign = formats::read_foreign(checkpoint).has_value();
+  const std::string tensor =
+      first_non_finite(io::WeightFiles(foreign ? checkpoint : find_checkpoint(checkpoint).folder));
+  if (tensor.empty()) return "the weights are finite: a type of wider range may help";
+  return "the weights hold NaN or infinity, first in " + tensor;
 }
 
 }  // namespace vlmamba::app

@@ -69,12 +69,14 @@ io::WeightFiles open_weights(const LanguageModelConfig& config) {
 }
 
 template <typename Make>
-auto make_fitting(const io::WeightFiles& files, const NameMap& names, const Make& make) {
-  {
-    const nn::WithoutValues on_meta(at::kFloat, at::kMeta);
-    check_weights(named_parameters(*make()), files, names);
-  }
-  auto part = make();
+io::WeightFiles check_fitting(io::WeightFiles files, const NameMap& names, const Make& make) {
+  const nn::WithoutValues on_meta(at::kFloat, at::kMeta);
+  check_weights(named_parameters(*make()), files, names);
+  return files;
+}
+
+template <typename Part>
+std::shared_ptr<Part> filled(std::shared_ptr<Part> part, const io::WeightFiles& files, const NameMap& names) {
   copy_weights(named_parameters(*part), files, names);
   return part;
 }
@@ -93,13 +95,24 @@ void load_pretrained(Connector& part, const ConnectorConfig& config) {
   copy_weights(named_parameters(part), open_weights(config.pretrained, "connector."), formats::connector_names(config));
 }
 
+io::WeightFiles check_pretrained(const VisionEncoderConfig& config) {
+  return check_fitting(open_weights(config), formats::vision_names(config),
+                       [&] { return make_vision_encoder(config); });
+}
+
+io::WeightFiles check_pretrained(const LanguageModelConfig& config) {
+  return check_fitting(open_weights(config), formats::language_names(config),
+                       [&] { return make_language_model(config); });
+}
+
 std::shared_ptr<VisionEncoder> make_pretrained(const VisionEncoderConfig& config) {
-  return make_fitting(open_weights(config), formats::vision_names(config), [&] { return make_vision_encoder(config); });
+  const auto files = check_pretrained(config);
+  return filled(make_vision_encoder(config), files, formats::vision_names(config));
 }
 
 std::shared_ptr<LanguageModel> make_pretrained(const LanguageModelConfig& config) {
-  return make_fitting(open_weights(config), formats::language_names(config),
-                      [&] { return make_language_model(config); });
+  const auto files = check_pretrained(config);
+  return filled(make_language_model(config), files, formats::language_names(config));
 }
 
 }  // namespace vlmamba

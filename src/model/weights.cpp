@@ -32,7 +32,7 @@ constexpr std::array<std::pair<std::string_view, at::ScalarType>, 15> kTypes{{{"
                                                                               {"U64", at::kUInt64},
                                                                               {"F8_E4M3", at::kFloat8_e4m3fn},
                                                                               {"F8_E5M2", at::kFloat8_e5m2}}};
-constexpr size_t kMaxNames = 20;
+constexpr size_t kMaxOfAKind = 10;
 constexpr int64_t kPart = int64_t{16} << 20;  // bytes copied before their pages are given back
 
 at::ScalarType type_of(const io::TensorInfo& info, const std::string& where) {
@@ -41,21 +41,25 @@ at::ScalarType type_of(const io::TensorInfo& info, const std::string& where) {
   throw Error(ExitCode::kWeights, where + ": " + info.name, "expected a tensor of a known type, got " + info.dtype);
 }
 
-// What keeps file and module apart, a line a tensor.
+// What keeps file and module apart, a line a tensor, and some lines of every kind.
 class Differences {
  public:
-  void add(const std::string& line) {
-    if (++count_ <= kMaxNames) text_ += "\n    " + line;
+  void add(const std::string& kind, const std::string& line) {
+    ++count_;
+    if (++of_kind_[kind] > kMaxOfAKind) return;
+    text_ += "\n    " + kind + std::string(13 - kind.size(), ' ') + printable(line);
+    ++shown_;
   }
   void throw_if_any(const std::string& path) const {
     if (count_ == 0) return;
-    const std::string rest = count_ > kMaxNames ? "\n    and " + std::to_string(count_ - kMaxNames) + " more" : "";
+    const std::string rest = count_ > shown_ ? "\n    and " + std::to_string(count_ - shown_) + " more" : "";
     throw Error(ExitCode::kWeights, path,
                 "expected the tensors of the model, got " + std::to_string(count_) + " differences:" + text_ + rest);
   }
 
  private:
-  size_t count_ = 0;
+  size_t count_ = 0, shown_ = 0;
+  std::map<std::string, size_t> of_kind_;
   std::string text_;
 };
 
@@ -74,7 +78,7 @@ Matches match(const NamedTensors& tensors, const std::vector<const io::TensorInf
   for (size_t i = 0; i < stored.size(); ++i) {
     const auto name = map ? map(stored[i]->name) : std::optional(stored[i]->name);
     if (name && !found.emplace(*name, i).second)
-      differences.add("twice        " + *name + ": as " + stored[found[*name]]->name + " and as " + stored[i]->name);
+      differences.add("twice", *name + ": as " + stored[found[*name]]->name + " and as " + stored[i]->name);
   }
   Matches wanted;
   for (const auto& [name, tensor] : tensors)
@@ -86,14 +90,14 @@ Matches match(const NamedTensors& tensors, const std::vector<const io::TensorInf
     const std::string shape = io::shape_text(tensor.sizes().vec());
     const auto at = wanted.find(name);
     if (at == wanted.end())
-      differences.add("missing      " + name + " " + shape + hint(name, unexpected));
+      differences.add("missing", name + " " + shape + hint(name, unexpected));
     else if (!tensor.sizes().equals(stored[at->second]->shape))
-      differences.add("wrong shape  " + name + ": expected " + shape + ", got " +
-                      io::shape_text(stored[at->second]->shape));
+      differences.add("wrong shape",
+                      name + ": expected " + shape + ", got " + io::shape_text(stored[at->second]->shape));
   }
   for (const auto& [name, index] : found)
     if (!wanted.contains(name))
-      differences.add("unexpected   " + stored[index]->name + " " + io::shape_text(stored[index]->shape));
+      differences.add("unexpected", stored[index]->name + " " + io::shape_text(stored[index]->shape));
   differences.throw_if_any(where);
   return wanted;
 }
@@ -104,27 +108,31 @@ std::vector<const io::TensorInfo*> tensors_of(const io::WeightFiles& files) {
   return tensors;
 }
 
-// Copies in parts, so that neither a second copy of a tensor nor all of its file lies in memory at once.
-void copy_tensor(const Tensor& to, const io::WeightFiles::Tensor& from, const std::string& where) {
+// Gives a tensor's elements in C order, part by part (first, part [count]), so that neither a second copy of the tensor
+// nor all of its file lies in memory at once.
+template <typename Use>
+void read_in_parts(const io::WeightFiles::Tensor& from, const std::string& where, const Use& use) {
   const auto type = type_of(from, where);
-  const auto options = at::TensorOptions(type);
-  if (to.numel() == 0) return;
-  const auto aligned = [&](const std::byte* data) {
-    return reinterpret_cast<uintptr_t>(data) % c10::elementSize(type) == 0;
-  };
-  if (!from.strides.empty() || !aligned(from.data())) {
-    to.copy_(read_tensor(from));
+  const auto size = static_cast<int64_t>(c10::elementSize(type));
+  const int64_t elements = from.elements();
+  if (elements == 0) return;
+  if (!from.strides.empty() || reinterpret_cast<uintptr_t>(from.data()) % c10::elementSize(type) != 0) {
+    use(0, read_tensor(from).view({-1}));
     return from.file->release(from.begin, from.end);
   }
-  const Tensor flat = to.view({-1});
-  const auto size = static_cast<int64_t>(c10::elementSize(type));
-  for (int64_t first = 0; first < flat.numel(); first += kPart / size) {
-    const int64_t count = std::min(kPart / size, flat.numel() - first);
+  for (int64_t first = 0; first < elements; first += kPart / size) {
+    const int64_t count = std::min(kPart / size, elements - first);
     auto* data = const_cast<std::byte*>(from.data()) + first * size;  // never written to
-    flat.slice(0, first, first + count).copy_(at::from_blob(data, {count}, options));
+    use(first, at::from_blob(data, {count}, at::TensorOptions(type)));
     const uint64_t begin = from.begin + static_cast<uint64_t>(first * size);
     from.file->release(begin, begin + static_cast<uint64_t>(count * size));
   }
+}
+
+void copy_tensor(const Tensor& to, const io::WeightFiles::Tensor& from, const std::string& where) {
+  const Tensor flat = to.view({-1});
+  read_in_parts(from, where,
+                [&](int64_t first, const Tensor& part) { flat.slice(0, first, first + part.numel()).copy_(part); });
 }
 
 }  // namespace
@@ -173,6 +181,18 @@ void copy_weights(const NamedTensors& tensors, const io::WeightFiles& files, con
   for (const auto& [name, tensor] : tensors) ours.emplace(name, tensor);
   for (const auto& [name, index] : matches) copy_tensor(ours.at(name), files.tensors()[index], files.path());
   files.check_unchanged();
+}
+
+std::string first_non_finite(const io::WeightFiles& files) {
+  for (const auto& tensor : files.tensors()) {
+    bool finite = true;
+    if (!at::isFloatingType(type_of(tensor, files.path()))) continue;
+    read_in_parts(tensor, files.path(), [&](int64_t, const Tensor& part) {
+      finite = finite && part.to(at::kFloat).mul(0).sum().item<float>() == 0;  // 0 times NaN or infinity is NaN
+    });
+    if (!finite) return tensor.name;
+  }
+  return "";
 }
 
 NamedTensors named_parameters(const torch::nn::Module& module) {

@@ -9,6 +9,7 @@
 #include "vlmamba/app/extensions.h"
 #include "vlmamba/app/run_config.h"
 #include "vlmamba/infer/responder.h"
+#include "vlmamba/io/weights/weight_files.h"
 #include "vlmamba/train/trainer.h"
 
 /// Where a config becomes objects: the one place that knows all rooms.
@@ -70,6 +71,11 @@ struct LoadOptions {
 LoadedModel load_checkpoint(const std::string& path, const Extensions& extensions,
                             const std::vector<std::string>& overrides = {}, const LoadOptions& options = {});
 
+/// Throws Error (weights) where the weights and the tokenizer of a checkpoint are not those of its config: what
+/// load_checkpoint checks before it takes memory.
+void check_checkpoint(const RunConfig& config, const Tokenizer& tokenizer, const io::WeightFiles& files,
+                      const Extensions& extensions);
+
 /// A model of another library: an encoder or a language model, by what its folder says.
 struct ForeignModel {
   std::string description;
@@ -83,5 +89,11 @@ struct ForeignModel {
 
 /// Loads a folder of Hugging Face or of mamba_ssm; none where the folder is not one. Throws Error (weights).
 std::optional<ForeignModel> load_foreign(const std::string& folder, const LoadOptions& options = {});
+
+/// The checks of load_foreign alone, before memory is taken: gives the files of the weights.
+std::optional<io::WeightFiles> check_foreign(const std::string& folder);
+
+/// Says why a model's output is not finite, as far as its weights tell: ends a message.
+std::string cause_of_non_finite(const std::string& checkpoint);
 
 }  // namespace vlmamba::app

@@ -2,6 +2,7 @@
 
 #include <memory>
 
+#include "vlmamba/io/weights/weight_files.h"
 #include "vlmamba/model/connector.h"
 #include "vlmamba/model/language_model.h"
 #include "vlmamba/model/vision_encoder.h"
@@ -14,6 +15,10 @@ namespace vlmamba {
 void load_pretrained(VisionEncoder& part, const VisionEncoderConfig& config);
 void load_pretrained(LanguageModel& part, const LanguageModelConfig& config);
 void load_pretrained(Connector& part, const ConnectorConfig& config);
+
+/// Throws Error (weights) where make_pretrained would, before memory is taken. Gives the files.
+io::WeightFiles check_pretrained(const VisionEncoderConfig& config);
+io::WeightFiles check_pretrained(const LanguageModelConfig& config);
 
 /// A part and its weights, as above. Nothing is allocated for it before the file is known to hold just its tensors.
 std::shared_ptr<VisionEncoder> make_pretrained(const VisionEncoderConfig& config);

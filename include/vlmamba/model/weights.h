@@ -34,6 +34,9 @@ void check_weights(const NamedTensors& tensors, const io::WeightFiles& files, co
 /// A tensor of a file, in its type there. Throws Error (weights) for types that LibTorch lacks.
 at::Tensor read_tensor(const io::WeightFiles::Tensor& tensor);
 
+/// The first tensor of a file that holds NaN or infinity; empty where none does.
+std::string first_non_finite(const io::WeightFiles& files);
+
 NamedTensors named_parameters(const torch::nn::Module& module);
 
 /// copy_weights from a file or a folder of weights into the parameters of `module`.

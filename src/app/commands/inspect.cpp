@@ -7,6 +7,7 @@
 #include "src/app/commands/commands.h"
 #include "src/app/export/export.h"
 #include "vlmamba/app/build.h"
+#include "vlmamba/core/text.h"
 #include "vlmamba/io/config.h"
 #include "vlmamba/io/weights/weight_files.h"
 #include "vlmamba/model/formats/foreign.h"
@@ -40,29 +41,32 @@ std::string kind_of(const io::WeightFiles& files) {
   return "";
 }
 
-// Tensors summed by the first part of their names and by dtype, or each on its own.
-void print_weights(const std::string& path, const Options& options) {
+// Tensors summed by the first part of their names and by dtype, and before that each on its own.
+void print_weights(const std::string& path, const Options& options, bool listed = true) {
   const io::WeightFiles file(path, options.prefix);
   const std::string kind = kind_of(file);
   std::printf("%s: %s, %zu tensors%s%s\n", file.path().c_str(), file.format().c_str(), file.tensors().size(),
               kind.empty() ? "" : ", ", kind.c_str());
-  for (const auto& [key, value] : file.metadata()) std::printf("  metadata %s: %s\n", key.c_str(), value.c_str());
+  for (const auto& [key, value] : file.metadata())
+    std::printf("  metadata %s: %s\n", printable(key).c_str(), printable(value).c_str());
   std::map<std::pair<std::string, std::string>, std::pair<size_t, int64_t>> parts;
   for (const auto& tensor : file.tensors()) {
     auto& [count, total] = parts[{tensor.name.substr(0, tensor.name.find('.')), tensor.dtype}];
     ++count;
     total += tensor.elements();
-    if (options.tensors)
-      std::printf("  %-64s %-5s %s\n", tensor.name.c_str(), tensor.dtype.c_str(), io::shape_text(tensor.shape).c_str());
+    if (listed)
+      std::printf("  %-64s %-5s %s\n", printable(tensor.name).c_str(), tensor.dtype.c_str(),
+                  io::shape_text(tensor.shape).c_str());
   }
   for (const auto& [part, sums] : parts)
-    std::printf("  %-24s %-5s %5zu tensors %14lld parameters\n", part.first.c_str(), part.second.c_str(), sums.first,
-                static_cast<long long>(sums.second));
+    std::printf("  %-24s %-5s %5zu tensors %14lld parameters\n", printable(part.first).c_str(), part.second.c_str(),
+                sums.first, static_cast<long long>(sums.second));
 }
 
 void print_state(const io::Json& state) {
   for (const auto& [key, value] : state.members())
-    std::printf("  %-15s %s\n", key.c_str(), value.is_string() ? value.as_string().c_str() : value.to_string().c_str());
+    std::printf("  %-15s %s\n", printable(key).c_str(),
+                printable(value.is_string() ? value.as_string() : value.to_string()).c_str());
 }
 
 void print_model(const RunConfig& config) {
@@ -125,7 +129,7 @@ ExitCode inspect(const Options& options) {
   std::printf("%s: checkpoint of vlmamba\n", place.folder.c_str());
   print_state(state);
   print_model(io::read_config<RunConfig>(place.folder + "/config.json", {}));
-  print_weights(place.folder + "/model.safetensors", options);
+  print_weights(place.folder + "/model.safetensors", options, options.tensors);
   io::verify_checkpoint(place.folder);
   std::printf("  whole: every file is as it was written\n");
   return ExitCode::kOk;
@@ -142,7 +146,7 @@ Command add_inspect(CLI::App& app, const Extensions&) {
           "a run, a step folder, a folder of Hugging Face or mamba_ssm, a file of safetensors or torch.save, or the "
           "index of its shards")
       ->required();
-  command->add_flag("--tensors", options->tensors, "list every tensor with dtype and shape");
+  command->add_flag("--tensors", options->tensors, "list every tensor of a run's checkpoint too");
   command->add_option("--prefix", options->prefix, "only tensors whose names begin so, without it");
   return {command, [options] { return inspect(*options); }};
 }

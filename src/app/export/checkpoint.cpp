@@ -3,6 +3,7 @@
 #include "src/app/export/export.h"
 #include "src/app/export/modeling.h"
 #include "src/app/export/weight_folder.h"
+#include "vlmamba/app/build.h"
 #include "vlmamba/app/run_config.h"
 #include "vlmamba/core/error.h"
 #include "vlmamba/io/atomic_file.h"
@@ -73,6 +74,7 @@ std::string model_card(const RunConfig& config, const Json& state) {
          std::to_string(model.language_model.hidden_size) + " channels, after step " + text(state, "step") +
          " of stage `" + text(state, "stage") +
          "`.\n\n```python\nfrom transformers import AutoModel, AutoTokenizer\n"
+         "tokenizer = AutoTokenizer.from_pretrained(FOLDER, trust_remote_code=True)\n"
          "model = AutoModel.from_pretrained(FOLDER, trust_remote_code=True)    # pictures and text\n"
          "logits = model(input_ids=ids, pixel_values=pixels).logits            # -200 in ids: a picture\n```\n\n" +
          std::string(stands_alone(model.language_model) ? "The language model alone is in `language_model/` and loads "
@@ -97,23 +99,55 @@ void export_language_model(const io::WeightFiles& files, const Json& config, con
   });
 }
 
+// A checkpoint that is as load_checkpoint wants it.
+struct Checked {
+  Json json, state;  // its config and where training stood, as they are written
+  RunConfig config;
+  io::WeightFiles files;
+};
+
+int64_t step_of(const Json& state, const std::string& where) {
+  io::require(state, "stage", Json::Kind::kString, where, ExitCode::kWeights);
+  const int64_t step = io::require(state, "step", Json::Kind::kInteger, where, ExitCode::kWeights).as_integer();
+  if (step < 0) throw Error(ExitCode::kWeights, where, "step: expected at least 0, got " + std::to_string(step));
+  return step;
+}
+
+// `weights` may be a folder of files of any format.
+Checked check(const Json& config, const Json& state, const std::string& folder, const std::string& weights,
+              const Extensions& extensions) try {
+  Checked checked{config, state, io::from_json<RunConfig>(config, folder + "/config.json"), io::WeightFiles(weights)};
+  step_of(state, folder);
+  check_checkpoint(checked.config, Tokenizer::load(folder + "/tokenizer.json"), checked.files, extensions);
+  return checked;
+} catch (const Error& error) {  // a config that comes with weights is theirs
+  if (error.code() != ExitCode::kUsage) throw;
+  throw Error(ExitCode::kWeights, error.what());
+}
+
+Checked check_step(const std::string& folder, const Extensions& extensions) {
+  io::verify_checkpoint(folder);
+  return check(io::read_json(folder + "/config.json", ExitCode::kWeights, /*comments=*/true),
+               io::read_json(folder + "/state.json", ExitCode::kWeights), folder, folder + kWeights, extensions);
+}
+
 }  // namespace
 
-void export_checkpoint(const std::string& from, const std::string& output) {
-  io::verify_checkpoint(from);
-  const std::string where = from + "/config.json";
-  const auto config = io::read_config<RunConfig>(where, {});
-  const Json state = io::read_json(from + "/state.json", ExitCode::kWeights);
-  const io::WeightFiles files(from + kWeights);
-  make_output_folder(output);
-  copy_files(from, output, {"model.safetensors", "tokenizer.json"});
-  write_json(output + "/tokenizer_config.json", tokenizer_config());
-  write_json(output + "/preprocessor_config.json", preprocessor_config(config.image_processor));
-  io::write_file_atomically(output + "/modeling_vl_mamba.py", kModelingPython);
-  io::write_file_atomically(output + "/README.md", model_card(config, state));
-  const LanguageModelConfig& language = config.model.language_model;
-  if (stands_alone(language)) export_language_model(files, language_config(language), from, output + "/language_model");
-  write_json(output + "/config.json", whole_config(io::read_json(where, ExitCode::kWeights), state, config.model));
+void export_checkpoint(const std::string& from, const std::string& output, const Extensions& extensions) {
+  const Checked checkpoint = check_step(from, extensions);
+  const OutputFolder made(output);
+  warn_of_non_finite(checkpoint.files);
+  copy_files(from, made.path(), {"model.safetensors", "tokenizer.json"});
+  write_json(made.path() + "/tokenizer_config.json", tokenizer_config());
+  write_json(made.path() + "/preprocessor_config.json", preprocessor_config(checkpoint.config.image_processor));
+  io::write_file_atomically(made.path() + "/modeling_vl_mamba.py", kModelingPython);
+  io::write_file_atomically(made.path() + "/README.md", model_card(checkpoint.config, checkpoint.state));
+  const ModelConfig& model = checkpoint.config.model;
+  if (stands_alone(model.language_model))
+    export_language_model(checkpoint.files, language_config(model.language_model), from,
+                          made.path() + "/language_model");
+  write_json(made.path() + "/config.json", whole_config(checkpoint.json, checkpoint.state, model));
+  made.finish();
 }
 
 std::optional<io::Json> exported_part(const std::string& folder) {
@@ -126,48 +160,44 @@ std::optional<io::Json> exported_part(const std::string& folder) {
   return *ours;
 }
 
-void export_llava_projector(const std::string& from, const std::string& output) {
+void export_llava_projector(const std::string& from, const std::string& output, const Extensions& extensions) {
   constexpr std::string_view kConnector = "connector.";
-  io::verify_checkpoint(from);
-  const std::string where = from + "/config.json";
-  const std::string kind = io::read_config<RunConfig>(where, {}).model.connector.kind;
+  const Checked checkpoint = check_step(from, extensions);
+  const std::string& kind = checkpoint.config.model.connector.kind;
   if (kind != "mlp")
-    throw Error(ExitCode::kWeights, where, "model.connector.kind: expected mlp, the one that LLaVA knows, got " + kind);
-  const io::WeightFiles files(from + kWeights);
-  const RenamedTensors tensors(files, [&](const std::string& name) -> std::optional<std::string> {
+    throw Error(ExitCode::kWeights, from + "/config.json",
+                "model.connector.kind: expected mlp, the one that LLaVA knows, got " + kind);
+  const RenamedTensors tensors(checkpoint.files, [&](const std::string& name) -> std::optional<std::string> {
     if (!name.starts_with(kConnector)) return std::nullopt;
     return formats::llava_connector_name(name.substr(kConnector.size()));
   });
-  make_output_folder(output);
-  io::write_file_atomically(output + "/mm_projector.bin", io::to_torch_file(tensors.views));
-  files.check_unchanged();
+  const OutputFolder made(output);
+  io::write_file_atomically(made.path() + "/mm_projector.bin", io::to_torch_file(tensors.views));
+  checkpoint.files.check_unchanged();
+  made.finish();
 }
 
-void import_checkpoint(const std::string& from, const std::string& output) {
-  const std::string where = from + "/config.json";
+void import_checkpoint(const std::string& from, const std::string& output, const Extensions& extensions) {
+  const std::string where = from + "/config.json", tokenizer = from + "/tokenizer.json";
   const Json json = io::read_json(where, ExitCode::kWeights);
   const Json& ours = object(json, "vl_mamba", where);
   const Json &config = object(ours, "config", where), &state = object(ours, "state", where);
-  const int64_t step = io::require(state, "step", Json::Kind::kInteger, where, ExitCode::kWeights).as_integer();
-  const io::WeightFiles files(from);
-  make_output_folder(output);
-  if (fs::exists(from + kWeights))
-    copy_files(from, output, {"model.safetensors"});
-  else
-    write_safetensors(files, output + kWeights, [](const std::string& name) { return std::optional(name); });
-  const auto bytes_of = [](const std::string& path) {
-    return [path] { return io::read_file(path, ExitCode::kWeights); };
-  };
-  const io::CheckpointFolder checkpoints(output + "/checkpoints");
-  checkpoints.write(step,
+  const Checked checkpoint = check(config, state, from, from, extensions);
+  const OutputFolder made(output);
+  warn_of_non_finite(checkpoint.files);
+  const io::CheckpointFolder checkpoints(made.path());
+  checkpoints.write(step_of(state, where),
                     {{"config.json", [&] { return config.to_string(2) + "\n"; }},
                      {"state.json", [&] { return state.to_string(2); }},
-                     {"tokenizer.json", bytes_of(from + "/tokenizer.json")},
-                     {"model.safetensors", bytes_of(output + kWeights)}},
+                     {"tokenizer.json", [&] { return io::read_file(tokenizer, ExitCode::kWeights); }},
+                     {"model.safetensors",
+                      [&] {  // trained on in Python, it may lie in shards, or in files of torch.save
+                        const std::string whole = from + kWeights;
+                        return fs::exists(whole) ? io::read_file(whole, ExitCode::kWeights)
+                                                 : safetensors_bytes(checkpoint.files);
+                      }}},
                     0);
-  for (const auto& entry : fs::directory_iterator(checkpoints.step_path(step)))
-    fs::rename(entry.path(), fs::path(output) / entry.path().filename());
-  fs::remove_all(output + "/checkpoints");
+  made.finish(checkpoints.step_path(step_of(state, where)));
 }
 
 }  // namespace vlmamba::app

@@ -7,16 +7,6 @@ namespace {
 
 using io::Json;
 
-int64_t integer(const Json& json, const char* key, int64_t otherwise) {
-  const Json* value = json.find(key);
-  return value && value->is_integer() ? value->as_integer() : otherwise;
-}
-
-bool flag(const Json& json, const char* key, bool otherwise) {
-  const Json* value = json.find(key);
-  return value && value->is_bool() ? value->as_bool() : otherwise;
-}
-
 void set_ids(Json& json) {
   for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"}) json.set(key, 0);
 }
@@ -54,16 +44,21 @@ Json mamba_json(const LanguageModelConfig& c) {
   return json;
 }
 
-Json mamba2_json(const LanguageModelConfig& c) {
+Json dt_limits(const Mamba2Config& config) {
   constexpr double kUnlimited = 3e38;  // JSON has no infinity
-  Json json = described("mamba2", "Mamba2ForCausalLM"), limits = Json::array();
+  Json limits = Json::array();
+  limits.push(config.dt_min);
+  limits.push(config.dt_max.value_or(kUnlimited));
+  return limits;
+}
+
+Json mamba2_json(const LanguageModelConfig& c) {
+  Json json = described("mamba2", "Mamba2ForCausalLM");
   set_mamba_sizes(json, c);
   json.set("head_dim", c.mamba2.head_dim);
   json.set("num_heads", c.expand * c.hidden_size / c.mamba2.head_dim);
   json.set("n_groups", c.mamba2.num_groups);
-  limits.push(c.mamba2.dt_min);
-  limits.push(c.mamba2.dt_max.value_or(kUnlimited));
-  if (c.mamba2.dt_min > 0 || c.mamba2.dt_max) json.set("time_step_limit", std::move(limits));
+  if (c.mamba2.dt_min > 0 || c.mamba2.dt_max) json.set("time_step_limit", dt_limits(c.mamba2));
   return json;
 }
 
@@ -119,64 +114,43 @@ Json vision_config(const VisionEncoderConfig& config) {
   return json;
 }
 
-Json official_to_hf(const Json& official, int64_t rows, const std::string& where) {
-  const Json none = Json::object();
-  const Json* given = official.find("ssm_cfg");
-  const Json& ssm = given && given->is_object() ? *given : none;
-  const Json *layer = ssm.find("layer"), *attention = official.find("attn_layer_idx");
-  if (layer && layer->is_string() && layer->as_string() != "Mamba1")
-    throw Error(ExitCode::kWeights, where, "ssm_cfg.layer: expected Mamba1, got " + layer->as_string());
-  if (!flag(official, "rms_norm", true) || integer(official, "d_intermediate", 0) != 0 ||
-      (attention && !attention->items().empty()))
-    throw Error(ExitCode::kWeights, where, "expected RMSNorm and Mamba layers alone, got another architecture");
-  const auto& require = io::require;
-  const auto size = [&](const char* key) {
-    return require(official, key, Json::Kind::kInteger, where, ExitCode::kWeights).as_integer();
-  };
-  LanguageModelConfig model;
-  model.vocab_size = rows;
-  model.pad_vocab_multiple = 1;
-  model.hidden_size = size("d_model");
-  model.num_layers = size("n_layer");
-  model.d_state = integer(ssm, "d_state", 16);
-  model.d_conv = integer(ssm, "d_conv", 4);
-  model.expand = integer(ssm, "expand", 2);
-  model.dt_rank = integer(ssm, "dt_rank", 0);
-  model.projection_bias = flag(ssm, "bias", false);
-  model.conv_bias = flag(ssm, "conv_bias", true);
-  model.tie_embeddings = flag(official, "tie_embeddings", true);
-  Json json = mamba_json(model);
-  json.set("mamba_ssm_config", official);  // the way back
-  return json;
+Json end_token_ids(const std::vector<int64_t>& ids) {
+  if (ids.empty()) return {};
+  if (ids.size() == 1) return ids.front();
+  Json all = Json::array();
+  for (const int64_t id : ids) all.push(id);
+  return all;
 }
 
-Json hf_to_official(const Json& hf, const std::string& where) {
-  const Json* type = hf.find("model_type");
-  if (!type || !type->is_string() || type->as_string() != "mamba")
-    throw Error(ExitCode::kWeights, where, "model_type: expected mamba, got " + (type ? type->to_string() : "none"));
-  if (const Json* original = hf.find("mamba_ssm_config")) return *original;
-  const int64_t hidden = integer(hf, "hidden_size", 768), rows = integer(hf, "vocab_size", 50280);
-  const int64_t rank = integer(hf, "time_step_rank", (hidden + 15) / 16);
-  Json ssm = Json::object();
+Json official_config(const LanguageModelConfig& config) {
+  const bool second = config.kind == LanguageKind::kMamba2;
+  const int64_t rows = config.embedding_rows();
+  Json ssm = Json::object(), json = Json::object();
   const auto differing = [&](const char* key, int64_t value, int64_t usual) {
     if (value != usual) ssm.set(key, value);
   };
-  differing("d_state", integer(hf, "state_size", 16), 16);
-  differing("d_conv", integer(hf, "conv_kernel", 4), 4);
-  differing("expand", integer(hf, "expand", 2), 2);
-  differing("dt_rank", rank, (hidden + 15) / 16);
-  if (flag(hf, "use_bias", false)) ssm.set("bias", true);
-  if (!flag(hf, "use_conv_bias", true)) ssm.set("conv_bias", false);
-  Json json = Json::object();
-  json.set("d_model", hidden);
-  json.set("n_layer", integer(hf, "num_hidden_layers", 32));
-  json.set("vocab_size", rows);
+  if (second) ssm.set("layer", "Mamba2");
+  differing("d_state", config.d_state, second ? 128 : 16);
+  differing("d_conv", config.d_conv, 4);
+  differing("expand", config.expand, 2);
+  if (config.projection_bias) ssm.set("bias", true);
+  if (!config.conv_bias) ssm.set("conv_bias", false);
+  if (second) {
+    differing("headdim", config.mamba2.head_dim, 64);
+    differing("ngroups", config.mamba2.num_groups, 1);
+    if (config.mamba2.dt_min > 0 || config.mamba2.dt_max) ssm.set("dt_limit", dt_limits(config.mamba2));
+  } else if (config.dt_rank > 0) {
+    differing("dt_rank", config.dt_rank, (config.hidden_size + 15) / 16);
+  }
+  json.set("d_model", config.hidden_size);
+  json.set("n_layer", config.num_layers);
+  json.set("vocab_size", config.vocab_size);
   json.set("ssm_cfg", std::move(ssm));
   json.set("rms_norm", true);
   json.set("residual_in_fp32", true);
   json.set("fused_add_norm", true);
-  json.set("pad_vocab_size_multiple", rows % 8 == 0 ? 8 : 1);
-  json.set("tie_embeddings", flag(hf, "tie_word_embeddings", true));
+  json.set("pad_vocab_size_multiple", config.vocab_size == rows && rows % 8 == 0 ? 8 : config.pad_vocab_multiple);
+  json.set("tie_embeddings", config.tie_embeddings);
   return json;
 }
 

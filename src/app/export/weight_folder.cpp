@@ -1,10 +1,14 @@
 #include "src/app/export/weight_folder.h"
 
+#include <unistd.h>
+
 #include <cstring>
 #include <filesystem>
 
 #include "vlmamba/core/error.h"
+#include "vlmamba/core/log.h"
 #include "vlmamba/io/atomic_file.h"
+#include "vlmamba/model/weights.h"
 
 namespace vlmamba::app {
 namespace {
@@ -53,16 +57,41 @@ RenamedTensors::RenamedTensors(const io::WeightFiles& files, const Rename& renam
   if (views.empty()) throw Error(ExitCode::kWeights, files.path(), "expected tensors, got none");
 }
 
+std::string safetensors_bytes(const io::WeightFiles& files) {
+  return io::to_safetensors(RenamedTensors(files, [](const std::string& name) { return std::optional(name); }).views,
+                            {});
+}
+
 void write_safetensors(const io::WeightFiles& files, const std::string& path, const Rename& rename) {
   io::write_file_atomically(path, io::to_safetensors(RenamedTensors(files, rename).views, {}));
   files.check_unchanged();
 }
 
-void make_output_folder(const std::string& folder) {
+OutputFolder::OutputFolder(const std::string& place) {
   std::error_code failed;
-  fs::create_directories(folder, failed);
-  if (failed || !fs::is_directory(folder) || !fs::is_empty(folder))
-    throw Error(ExitCode::kUsage, folder, "expected a folder that is not there yet or is empty");
+  const fs::path absolute = fs::weakly_canonical(fs::absolute(place, failed), failed);  // what a link names is replaced
+  place_ = (absolute.has_filename() ? absolute : absolute.parent_path()).string();
+  path_ = place_ + ".unfinished-" + std::to_string(::getpid());
+  if (fs::exists(place_, failed) && !(fs::is_directory(place_, failed) && fs::is_empty(place_, failed)))
+    throw Error(ExitCode::kUsage, place, "expected a folder that is not there yet or is empty");
+  fs::remove_all(path_, failed);
+  io::make_folder(path_);
+}
+
+OutputFolder::~OutputFolder() {
+  std::error_code ignored;
+  fs::remove_all(path_, ignored);
+}
+
+void OutputFolder::finish(const std::string& part) const {
+  const int failure = io::FileSystem::current().rename(part.empty() ? path_ : part, place_);
+  if (failure != 0)
+    throw Error(ExitCode::kIo, place_, std::string("expected to write the folder, got: ") + std::strerror(failure));
+}
+
+void warn_of_non_finite(const io::WeightFiles& files) {
+  if (const std::string name = first_non_finite(files); !name.empty())
+    log::warn(files.path() + ": NaN or infinity among the weights, first in " + name);
 }
 
 void copy_files(const std::string& from, const std::string& to, const std::vector<std::string>& names) {

@@ -38,13 +38,15 @@ io::Json read_config_json(const fs::path& path) {
                         ExitCode::kWeights);
 }
 
-std::vector<int64_t> end_tokens(const io::Json& config) {
+std::vector<int64_t> end_tokens(ConfigValues& values) {
+  const auto* value = values.find("eos_token_id");
+  if (value == nullptr) return {};
+  if (value->is_integer()) return {value->as_integer()};
   std::vector<int64_t> ids;
-  if (const auto* value = config.find("eos_token_id")) {
-    if (value->is_integer()) ids.push_back(value->as_integer());
-    for (const auto& item : value->items())
-      if (item.is_integer()) ids.push_back(item.as_integer());
-  }
+  for (const auto& item : value->items())
+    if (item.is_integer()) ids.push_back(item.as_integer());
+  if (ids.empty() || ids.size() != value->items().size())
+    values.refuse("eos_token_id", "an id, or an array of ids", value->to_string());
   return ids;
 }
 
@@ -77,7 +79,8 @@ Foreign parse_foreign(const io::Json& config, const std::string& where) {
   ConfigValues values(config, where);
   const std::string type = values.text("model_type", "");
   Foreign found;
-  found.end_tokens = end_tokens(config);
+  found.end_tokens = end_tokens(values);
+  found.residual_in_fp32 = values.boolean("residual_in_fp32", true);
   const auto vision = [&](VisionKind kind, const char* description) {
     found.description = description;
     found.vision_encoder = vision_config(values, kind);
@@ -91,7 +94,7 @@ Foreign parse_foreign(const io::Json& config, const std::string& where) {
   const auto language = [&](LanguageModelConfig model, const char* description, int64_t end) {
     found.description = description;
     found.language_model = std::move(model);
-    if (found.end_tokens.empty()) found.end_tokens = {end};
+    if (config.find("eos_token_id") == nullptr) found.end_tokens = {end};  // null: none
   };
   if (type == "clip_vision_model")
     vision(VisionKind::kClip, "Hugging Face's CLIPVisionModel");
@@ -108,7 +111,7 @@ Foreign parse_foreign(const io::Json& config, const std::string& where) {
   else if (type == "gpt_neox")
     language(gpt_neox(values), "Hugging Face's GPTNeoXForCausalLM", 2);
   else if (type.empty() && config.find("d_model") != nullptr && config.find("n_layer") != nullptr)
-    language(official_mamba(values), "mamba_ssm's MambaLMHeadModel", 0);
+    language(official_mamba(values), "mamba_ssm's MambaLMHeadModel", 0), found.of_mamba_ssm = true;
   else
     values.refuse("model_type",
                   "clip, clip_vision_model, siglip, siglip_vision_model, mamba, mamba2, gpt_neox, or "
@@ -120,6 +123,8 @@ Foreign parse_foreign(const io::Json& config, const std::string& where) {
   return found;
 }
 
+Foreign read_foreign_config(const std::string& path) { return parse_foreign(read_config_json(path), path); }
+
 std::optional<Foreign> read_foreign(const std::string& folder) {
   const fs::path path = fs::path(folder) / "config.json";
   if (!fs::is_regular_file(path) || fs::exists(fs::path(folder) / "manifest.json")) return std::nullopt;
@@ -129,8 +134,11 @@ std::optional<Foreign> read_foreign(const std::string& folder) {
     if (config.find(ours) != nullptr) return std::nullopt;
   Foreign found = parse_foreign(config, path.string());
   const fs::path generation = fs::path(folder) / "generation_config.json";
-  if (fs::is_regular_file(generation))
-    if (auto ids = end_tokens(read_config_json(generation)); !ids.empty()) found.end_tokens = std::move(ids);
+  if (!fs::is_regular_file(generation)) return found;
+  const io::Json json = read_config_json(generation);
+  ConfigValues values(json, generation.string());
+  if (json.find("eos_token_id") != nullptr) found.end_tokens = end_tokens(values);
+  values.throw_if_any();
   return found;
 }
 

@@ -19,11 +19,16 @@ struct Foreign {
   std::optional<VisionEncoderConfig> vision_encoder;
   std::optional<LanguageModelConfig> language_model;
   std::vector<int64_t> end_tokens;  ///< ids that end a text
+  bool of_mamba_ssm = false;        ///< its config is mamba_ssm's, not Hugging Face's
+  bool residual_in_fp32 = true;     ///< what its config says; here the residual stream is fp32 in any case
 };
 
 /// Reads a folder's config.json (and generation_config.json), of Hugging Face or of mamba_ssm. None where there is no
 /// such file, or one of this program. Throws Error (weights) that lists every value that no model here can follow.
 std::optional<Foreign> read_foreign(const std::string& folder);
+
+/// The same from a config alone. Throws Error (weights).
+Foreign read_foreign_config(const std::string& path);
 
 /// The same from JSON. `where` is for messages.
 Foreign parse_foreign(const io::Json& config, const std::string& where);
