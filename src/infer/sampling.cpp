@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "vlmamba/core/error.h"
 #include "vlmamba/core/rng.h"
 
 namespace vlmamba {
@@ -30,16 +31,25 @@ int64_t draw(const at::Tensor& logits, const SamplingConfig& config, double unif
   return ids[last].item<int64_t>();
 }
 
+// The greatest logits: NaN or infinity in one means that no token is more probable than another.
+void check_finite(const at::Tensor& greatest) {
+  if (!greatest.isfinite().all().item<bool>())
+    throw Error(ExitCode::kNonFinite, "generation", "expected finite logits, got NaN or infinity");
+}
+
 }  // namespace
 
 std::vector<int64_t> choose_tokens(const at::Tensor& logits, const SamplingConfig& config, uint64_t seed,
                                    const std::vector<Draw>& draws) {
   std::vector<int64_t> tokens;
   if (config.temperature == 0) {
-    const at::Tensor best = logits.argmax(-1).cpu();
-    return {best.const_data_ptr<int64_t>(), best.const_data_ptr<int64_t>() + best.numel()};
+    const at::Tensor best = logits.argmax(-1);  // a NaN, where there is one
+    check_finite(logits.gather(-1, best.unsqueeze(-1)));
+    const at::Tensor ids = best.cpu();
+    return {ids.const_data_ptr<int64_t>(), ids.const_data_ptr<int64_t>() + ids.numel()};
   }
   const at::Tensor rows = logits.cpu();
+  check_finite(rows.amax(-1));
   for (size_t row = 0; row < draws.size(); ++row) {
     Rng rng(seed, RngPurpose::kGeneration, static_cast<uint64_t>(draws[row].sequence),
             static_cast<uint32_t>(draws[row].step));

@@ -1,11 +1,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstring>
-#include <numeric>
+#include <algorithm>
+#include <limits>
 
 #include "tests/app/tiny_run.h"
-#include "vlmamba/io/json.h"
 #include "vlmamba/io/weights/torch_file.h"
 #include "vlmamba/io/weights/weight_files.h"
 
@@ -86,22 +85,39 @@ TEST(Convert, AnMlpConnectorBecomesLlavasProjectorAndIsReadAgain) {
   EXPECT_THAT(refused.err, HasSubstr("model.connector.kind: expected mlp, the one that LLaVA knows, got vss_l2"));
 }
 
-// A Mamba of one layer in mamba_ssm's format, with the head that it stores twice.
-void make_official(const std::string& folder) {
-  test::write(folder + "/config.json", R"({"d_model": 4, "n_layer": 1, "vocab_size": 7, "ssm_cfg": {"d_state": 3},
-    "rms_norm": true, "residual_in_fp32": true, "fused_add_norm": true, "pad_vocab_size_multiple": 8})");
-  test::write(folder + "/tokenizer.json", "{}");
-  std::vector<float> values(64);
-  std::iota(values.begin(), values.end(), 0.0f);
-  const auto view = [&](const std::string& name, const std::vector<int64_t>& shape, size_t first) {
-    int64_t count = 1;
-    for (const int64_t extent : shape) count *= extent;
-    return io::TensorView{name, "F32", shape, values.data() + first, static_cast<size_t>(count) * sizeof(float)};
-  };
-  test::write(
-      folder + "/pytorch_model.bin",
-      io::to_torch_file({view("backbone.embedding.weight", {8, 4}, 0), view("backbone.norm_f.weight", {4}, 32),
-                         view("backbone.layers.0.mixer.A_log", {8, 3}, 36), view("lm_head.weight", {8, 4}, 0)}));
+// A copy of a checkpoint that an original library wrote.
+std::string copy_of(const std::string& name, const test::Folder& folder, const std::string& as) {
+  const std::string to = (folder / as).string();
+  test::fs::copy(std::string(VLMAMBA_SOURCE_DIR) + "/tests/parity/data/" + name, to);
+  test::fs::remove(to + "/golden.safetensors");
+  return to;
+}
+
+// A config with one value in the place of another.
+void change(const std::string& path, const std::string& from, const std::string& to) {
+  std::string text = read(path);
+  const auto at = text.find(from);
+  ASSERT_NE(at, std::string::npos) << from;
+  test::write(path, text.replace(at, from.size(), to));
+}
+
+std::vector<std::string> files_in(const test::fs::path& folder) {
+  std::vector<std::string> names;
+  for (const auto& entry : test::fs::directory_iterator(folder)) names.push_back(entry.path().filename().string());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+std::string continuation(const std::string& checkpoint) {
+  return test::vlmamba({"generate", "--checkpoint", checkpoint, "--prompt-ids", "5,9,12,3", "--max-new-tokens", "14",
+                        "--temperature", "0", "--print-ids"})
+      .out;
+}
+
+void expect_same_tensors(const std::string& one, const std::string& other) {
+  const io::WeightFiles a(one), b(other);
+  EXPECT_EQ(a.tensors().size(), b.tensors().size());
+  for (const auto& tensor : a.tensors()) EXPECT_EQ(bytes_of(a, tensor.name), bytes_of(b, tensor.name)) << tensor.name;
 }
 
 TEST(Convert, AnExportedFolderIsKnownForWhatItIs) {
@@ -118,56 +134,243 @@ TEST(Convert, AnExportedFolderIsKnownForWhatItIs) {
   EXPECT_THAT(refused.err, testing::HasSubstr("vlmamba convert --to checkpoint"));
 }
 
-TEST(Convert, AMambaChangesItsFormatAndComesBack) {
-  const test::Folder folder;
-  const std::string official = (folder / "official").string(), hf = (folder / "hf").string(),
-                    back = (folder / "back").string();
-  make_official(official);
-  const auto outcome = convert(official, hf, "hf");
-  ASSERT_EQ(outcome.code, 0) << outcome.err;
-  const auto config = io::read_json(hf + "/config.json", ExitCode::kWeights);
-  EXPECT_EQ(config.find("model_type")->as_string(), "mamba");
-  EXPECT_EQ(config.find("vocab_size")->as_integer(), 8);
-  EXPECT_EQ(config.find("state_size")->as_integer(), 3);
-  EXPECT_EQ(config.find("time_step_rank")->as_integer(), 1);
-  const io::WeightFiles first(official), second(hf);
-  EXPECT_EQ(second.tensors().size(), 3u);  // the head is the embedding
-  EXPECT_EQ(bytes_of(second, "backbone.embeddings.weight"), bytes_of(first, "backbone.embedding.weight"));
-  EXPECT_TRUE(test::fs::exists(hf + "/tokenizer.json"));
+TEST(Convert, AMambaOfMambaSsmComesBackAsItWas) {
+  for (const char* name : {"mamba_official", "mamba2_official"}) {
+    const test::Folder folder;
+    const std::string official = copy_of(name, folder, "official"), hf = (folder / "hf").string(),
+                      back = (folder / "back").string();
+    const auto outcome = convert(official, hf, "hf");
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_EQ(continuation(hf), continuation(official));
+    const io::WeightFiles first(official), second(hf);
+    EXPECT_EQ(second.find("lm_head.weight"), nullptr);  // it is the embedding
+    EXPECT_EQ(bytes_of(second, "backbone.embeddings.weight"), bytes_of(first, "backbone.embedding.weight"));
 
-  ASSERT_EQ(convert(hf, back, "official").code, 0);
-  const io::WeightFiles third(back);
-  EXPECT_EQ(third.format(), "torch");
-  ASSERT_EQ(third.tensors().size(), first.tensors().size());
-  for (const auto& tensor : first.tensors()) EXPECT_EQ(bytes_of(third, tensor.name), bytes_of(first, tensor.name));
-  EXPECT_EQ(io::read_json(back + "/config.json", ExitCode::kWeights).to_string(),
-            io::read_json(official + "/config.json", ExitCode::kWeights).to_string());
+    ASSERT_EQ(convert(hf, back, "official").code, 0);
+    EXPECT_EQ(io::WeightFiles(back).format(), "torch");
+    expect_same_tensors(official, back);
+    EXPECT_EQ(read(back + "/config.json"), read(official + "/config.json"));
+    EXPECT_EQ(continuation(back), continuation(official));
+  }
+}
+
+TEST(Convert, AMambaOfTransformersComesBackAsItWas) {
+  for (const char* name : {"mamba", "mamba_biases", "mamba2_tied"}) {
+    const test::Folder folder;
+    const std::string hf = copy_of(name, folder, "hf"), official = (folder / "official").string(),
+                      back = (folder / "back").string(), config = hf + "/config.json";
+    if (name == std::string("mamba_biases"))
+      change(config, "\"layer_norm_epsilon\": 0.001", "\"layer_norm_epsilon\": 1e-05");
+    change(config, "\"residual_in_fp32\": true", "\"residual_in_fp32\": false");
+    change(config, "\"eos_token_id\": 0", "\"eos_token_id\": [3, 11]");
+    test::fs::remove(hf + "/generation_config.json");
+    const auto outcome = convert(hf, official, "official");
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_EQ(continuation(official), continuation(hf));  // ends with the same ids
+    EXPECT_THAT(read(official + "/config.json"), HasSubstr("\"residual_in_fp32\": false"));
+    ASSERT_EQ(convert(official, back, "hf").code, 0);
+    expect_same_tensors(hf, back);
+    EXPECT_EQ(read(back + "/config.json"), read(config));
+    EXPECT_EQ(continuation(back), continuation(hf));
+  }
+}
+
+TEST(Convert, RefusesWhatTheOtherFormatCannotSay) {
+  const test::Folder folder;
+  const std::string out = (folder / "out").string();
+  const auto refused = [&](const std::string& input, const std::string& to, const std::string& expected) {
+    const auto outcome = convert(input, out, to);
+    EXPECT_EQ(outcome.code, 4) << expected;
+    EXPECT_THAT(outcome.err, HasSubstr(expected));
+    EXPECT_FALSE(test::fs::exists(out)) << expected;
+  };
+  refused(copy_of("mamba_biases", folder, "eps"), "official", "layer_norm_epsilon: expected 1e-05, the only one");
+  refused(copy_of("mamba2", folder, "groups"), "official", "groups: expected 1");
+  refused(copy_of("clip", folder, "clip"), "hf", "got Hugging Face's CLIPModel, vision part");
+  refused(copy_of("gpt_neox", folder, "neox"), "official", "got Hugging Face's GPTNeoXForCausalLM");
+  refused((folder / "neox").string(), "hf", "expected a Mamba of mamba_ssm, or a checkpoint of this program");
+  refused(copy_of("mamba_official", folder, "ssm"), "official", "got mamba_ssm's MambaLMHeadModel");
+  const std::string hf = copy_of("mamba", folder, "relu");
+  change(hf + "/config.json", "\"hidden_act\": \"silu\"", "\"hidden_act\": \"relu\"");
+  refused(hf, "official", "hidden_act: expected silu, got \"relu\"");
+}
+
+TEST(Convert, AConfigThatIsNotTheWeightsIsAnErrorAndLeavesNothing) {
+  struct Case {
+    std::string from, to, expected;
+  };
+  for (const auto& [from, to, expected] : std::vector<Case>{
+           {"\"n_layer\": 3", "\"n_layer\": -1", "n_layer: expected a whole number"},
+           {"\"n_layer\": 3", "\"n_layer\": 7", "missing      backbone.layers.3."},
+           {"\"d_model\": 14", "\"d_model\": 15", "wrong shape"},
+           {"\"d_model\": 14", "\"d_model\": \"14\"", "d_model: expected a whole number"},
+           {"\"ssm_cfg\": {", "\"ssm_cfg\": 5, \"other\": {", "ssm_cfg: expected an object"},
+           {"\"d_conv\": 3", "\"d_conv\": 3, \"expand\": 2.5", "expand: expected a whole number"},
+           {"\"d_conv\": 3", "\"d_conv\": 0", "d_conv: expected at least 1"},
+           {"\"dt_rank\": 3", "\"dt_rank\": \"three\"", "dt_rank: expected \"auto\" or a number"},
+           {"\"rms_norm\": true", "\"rms_norm\": 1", "rms_norm: expected true or false"},
+           {"\"vocab_size\": 37", "\"vocab_size\": 57", "wrong shape"},
+           {"{", "{\"tie_embeddings\": false,", ""},
+           {"\"residual_in_fp32\": true", "\"residual_in_fp32\": 0", "residual_in_fp32: expected true or false"}}) {
+    const test::Folder folder;
+    const std::string official = copy_of("mamba_official", folder, "official"), out = (folder / "out").string();
+    change(official + "/config.json", from, to);
+    const auto outcome = convert(official, out, "hf");
+    if (expected.empty()) {
+      EXPECT_EQ(outcome.code, 0) << outcome.err;  // the head is in the file
+      continue;
+    }
+    EXPECT_EQ(outcome.code, 4) << to;
+    EXPECT_THAT(outcome.err, HasSubstr(expected));
+    EXPECT_EQ(files_in(folder / ""), std::vector<std::string>{"official"}) << to;
+    EXPECT_EQ(convert(official, out, "safetensors").code, 4) << to;
+  }
+}
+
+TEST(Convert, ATiedHeadWithOtherValuesIsAnError) {
+  const test::Folder folder;
+  const std::string hf = copy_of("mamba_biases", folder, "hf"), official = (folder / "official").string(),
+                    out = (folder / "out").string();
+  change(hf + "/config.json", "\"layer_norm_epsilon\": 0.001", "\"layer_norm_epsilon\": 1e-05");
+  ASSERT_EQ(convert(hf, official, "official").code, 0);
+  change(hf + "/config.json", "\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true");
+  change(official + "/config.json", "\"tie_embeddings\": false", "\"tie_embeddings\": true");
+  for (const auto& [input, to] : {std::pair(hf, "official"), {official, "hf"}}) {
+    const auto outcome = convert(input, out, to);
+    EXPECT_EQ(outcome.code, 4);
+    EXPECT_THAT(outcome.err, HasSubstr("expected the embedding again"));
+  }
+}
+
+TEST(Convert, AKeptConfigMustStillHold) {
+  const test::Folder folder;
+  const std::string official = copy_of("mamba_official", folder, "official"), hf = (folder / "hf").string(),
+                    kept = hf + "/config.mamba_ssm.json", out = (folder / "out").string();
+  ASSERT_EQ(convert(official, hf, "hf").code, 0);
+  for (const auto& [text, expected] :
+       {std::pair("5", "model_type"),
+        {R"({"model_type": "clip"})", "expected the config of a Mamba as it was"},
+        {R"({"d_model": 14, "n_layer": 3, "vocab_size": 37, "ssm_cfg": {"d_state": 6, "d_conv": 3, "dt_rank": 3}})",
+         "d_state: the config says 5"}}) {
+    test::write(kept, text);
+    const auto outcome = convert(hf, out, "official");
+    EXPECT_EQ(outcome.code, 4);
+    EXPECT_THAT(outcome.err, HasSubstr(expected));
+    EXPECT_FALSE(test::fs::exists(out));
+  }
+}
+
+TEST(Convert, NamesThatMeanOneTensorAreAnError) {
+  const test::Folder folder;
+  const std::string official = copy_of("mamba_official", folder, "official");
+  const io::WeightFiles before(official);
+  std::vector<io::TensorView> views;
+  for (const auto& tensor : before.tensors()) {
+    views.push_back({tensor.name, tensor.dtype, tensor.shape, tensor.data(), tensor.end - tensor.begin});
+    if (tensor.name != "backbone.embedding.weight") continue;
+    views.push_back(views.back());
+    views.back().name = "backbone.embeddings.weight";
+  }
+  test::write(official + "/pytorch_model.bin", io::to_torch_file(views));
+  const auto outcome = convert(official, (folder / "out").string(), "hf");
+  EXPECT_EQ(outcome.code, 4);
+  EXPECT_THAT(outcome.err, HasSubstr("twice        backbone.embeddings.weight"));
+}
+
+TEST(Convert, NaNIsKeptAndNamed) {
+  const test::Folder folder;
+  const std::string official = copy_of("mamba_official", folder, "official"), out = (folder / "out").string(),
+                    in = (folder / "in.safetensors").string();
+  const io::WeightFiles before(official);
+  std::vector<io::TensorView> views;
+  const std::vector<float> none(14, std::numeric_limits<float>::quiet_NaN());
+  for (const auto& tensor : before.tensors()) {
+    views.push_back({tensor.name, tensor.dtype, tensor.shape, tensor.data(), tensor.end - tensor.begin});
+    if (tensor.name == "backbone.norm_f.weight") views.back().data = none.data();
+  }
+  test::write(official + "/pytorch_model.bin", io::to_torch_file(views));
+  const auto converted = convert(official, out, "hf");
+  EXPECT_EQ(converted.code, 0);
+  EXPECT_THAT(converted.err, HasSubstr("warning: "));
+  EXPECT_THAT(converted.err, HasSubstr("NaN or infinity among the weights, first in backbone.norm_f.weight"));
+  EXPECT_EQ(bytes_of(io::WeightFiles(out), "backbone.norm_f.weight"),
+            std::string(reinterpret_cast<const char*>(none.data()), 56));
+
+  const std::vector<int64_t> ids{1, 2, 3};
+  test::write(in, io::to_safetensors({{"input_ids", "I64", {1, 3}, ids.data(), 24}}, {}));
+  const auto forward =
+      test::vlmamba({"forward", "--checkpoint", out, "--input", in, "--output", (folder / "y").string()});
+  EXPECT_EQ(forward.code, 5);
+  EXPECT_THAT(forward.err,
+              HasSubstr("logits] expected finite values, got NaN or infinity at 3 of 3 positions; the weights "
+                        "hold NaN or infinity, first in backbone.norm_f.weight"));
+  EXPECT_TRUE(test::fs::exists(folder / "y"));  // to be looked at
+  const auto generated = test::vlmamba({"generate", "--checkpoint", official, "--prompt-ids", "1", "--print-ids"});
+  EXPECT_EQ(generated.code, 5);
+  EXPECT_THAT(generated.err, HasSubstr("first in backbone.norm_f.weight"));
 }
 
 TEST(Convert, AnyWeightsBecomeSafetensors) {
   const test::Folder folder;
-  const std::string official = (folder / "official").string(), out = (folder / "out").string();
-  make_official(official);
-  ASSERT_EQ(convert(official + "/pytorch_model.bin", out, "safetensors").code, 0);
-  const io::WeightFiles before(official), after(out);
-  EXPECT_EQ(after.format(), "safetensors");
-  ASSERT_EQ(after.tensors().size(), 4u);
-  for (const auto& tensor : before.tensors()) EXPECT_EQ(bytes_of(after, tensor.name), bytes_of(before, tensor.name));
+  const std::string official = copy_of("mamba_official", folder, "official");
+  for (const auto& input : {official, official + "/pytorch_model.bin"}) {
+    const std::string out = (folder / ("out" + std::to_string(input.size()))).string();
+    ASSERT_EQ(convert(input, out, "safetensors").code, 0);
+    EXPECT_EQ(io::WeightFiles(out).format(), "safetensors");
+    expect_same_tensors(official, out);
+  }
 }
 
 TEST(Convert, RefusesWhatItCannotDo) {
   const test::Folder folder;
-  const std::string official = (folder / "official").string(), out = (folder / "out").string();
-  make_official(official);
+  const std::string official = copy_of("mamba_official", folder, "official"), out = (folder / "out").string();
   const auto unknown = convert(official, out, "onnx");
   EXPECT_EQ(unknown.code, 2);
   EXPECT_THAT(unknown.err, HasSubstr("llava-projector"));
   EXPECT_EQ(convert(official, folder.text(), "hf").code, 2);  // not empty
-  EXPECT_THAT(convert(official, out, "official").err, HasSubstr("expected the config of transformers"));
   EXPECT_THAT(convert(official, out, "checkpoint").err, HasSubstr("expected the key \"vl_mamba\""));
   EXPECT_EQ(convert((folder / "nothing").string(), out, "hf").code, 4);
-  test::write(official + "/config.json", R"({"d_model": 4, "n_layer": 1, "ssm_cfg": {"layer": "Mamba2"}})");
-  EXPECT_THAT(convert(official, out, "hf").err, HasSubstr("ssm_cfg.layer: expected Mamba1, got Mamba2"));
+  test::write(official + "/tokenizer.json", "{}");
+  EXPECT_EQ(convert(official, out, "hf").code, 4);
+  EXPECT_EQ(files_in(folder / ""), std::vector<std::string>{"official"});
+  test::fs::remove(official + "/tokenizer.json");
+  test::fs::create_directories(out);  // an empty one is taken
+  EXPECT_EQ(convert(official, out + "/", "hf").code, 0);
+}
+
+// What an exported folder holds of ours is checked as a checkpoint is.
+TEST(Convert, AnExportedFolderThatWasChangedMustStillBeAModel) {
+  const TinyRun tiny;
+  ASSERT_EQ(tiny.train().code, 0);
+  const std::string hf = tiny.run("hf"), back = tiny.run("back"), config = hf + "/config.json";
+  ASSERT_EQ(convert(tiny.run(), hf, "hf").code, 0);
+  const std::string run_refused = convert(tiny.run(), back, "safetensors").err;
+  EXPECT_THAT(run_refused, HasSubstr("got a run, whose checkpoints hold model.safetensors already"));
+  const std::string good = read(config), weights = read(hf + "/model.safetensors");
+  const auto refused = [&](const std::string& expected) {
+    const auto outcome = convert(hf, back, "checkpoint");
+    EXPECT_EQ(outcome.code, 4) << expected;
+    EXPECT_THAT(outcome.err, HasSubstr(expected));
+    EXPECT_FALSE(test::fs::exists(back)) << expected;
+    test::write(config, good);
+    test::write(hf + "/model.safetensors", weights);
+  };
+  for (const auto& [from, to, expected] : std::vector<std::tuple<std::string, std::string, std::string>>{
+           {"\"seed\": 3", "\"sede\": 3", "unknown key"},
+           {"\"d_state\": 4", "\"d_state\": \"4\"", "d_state: expected an integer"},
+           {"\"step\": 5", "\"step\": -5", "step: expected at least 0"},
+           {"\"vocab_size\": 465", "\"vocab_size\": 480", "wrong shape"}}) {
+    // The config of ours stands behind those of transformers.
+    std::string text = good;
+    const auto ours = text.find("\"vl_mamba\": {"), at = text.find(from, ours);
+    ASSERT_NE(at, std::string::npos) << from;
+    test::write(config, text.replace(at, from.size(), to));
+    refused(expected);
+  }
+  const float one = 1;
+  test::write(hf + "/model.safetensors", io::to_safetensors({{"a", "F32", {1}, &one, 4}}, {}));
+  refused("unexpected   a [1]");
+  EXPECT_EQ(convert(hf, back, "checkpoint").code, 0);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include "tests/app/tiny_run.h"
 #include "vlmamba/app/build.h"
+#include "vlmamba/io/weights/safetensors.h"
 #include "vlmamba/model/weights.h"
 
 namespace vlmamba {
@@ -87,6 +88,10 @@ TEST(Forward, APictureIsOnePlaceOrOneForEachPatch) {
   const auto wrong = forward(tiny.run(), tiny.folder);
   EXPECT_EQ(wrong.code, 3);
   EXPECT_THAT(wrong.err, HasSubstr("expected -200 once a picture (2) or once a patch (8), got 1"));
+  write_tensors(in, {{"pixel_values", at::randn({1, 3, 8, 9})}, {"input_ids", ids({-200, 5, 6, 4, 7, 8})}});
+  const auto wide = forward(tiny.run(), tiny.folder);  // as many patches, and a column more
+  EXPECT_EQ(wide.code, 3);
+  EXPECT_THAT(wide.err, HasSubstr("[pixel_values] expected [I, 3, 8, 8], got [1, 3, 8, 9]"));
 }
 
 TEST(Forward, NamesWhatIsWrongWithItsInput) {
@@ -105,7 +110,23 @@ TEST(Forward, NamesWhatIsWrongWithItsInput) {
   refused({{"input_ids", ids + 40}}, "mamba_official", "expected ids of 0 to 39, got 40");
   refused({{"input_ids", ids - 200}}, "mamba_official", "got -200");
   refused({{"input_ids", ids[0]}}, "mamba", "expected 2 dimensions, got 1");
+  const auto mask = [](std::vector<int64_t> values) { return at::tensor(values, at::kLong).view({1, 3}); };
   refused({{"input_ids", ids}, {"attention_mask", ids.slice(1, 1)}}, "mamba", "expected the shape of input_ids");
+  refused({{"input_ids", ids}, {"attention_mask", mask({1, 2, 1})}}, "mamba", "expected values of 0 and 1");
+  refused({{"input_ids", ids}, {"attention_mask", ids + 0.5}}, "mamba", "expected values of 0 and 1");
+  refused({{"input_ids", ids}, {"attention_mask", mask({1, 0, 1})}}, "mamba", "expected padding at the ends of a row");
+  refused({{"input_ids", ids.to(at::kFloat)}}, "mamba", "input_ids] expected integers");
+  refused({{"input_ids", ids.eq(0)}}, "mamba", "input_ids] expected integers");
+  refused({{"input_ids", ids}, {"pixel_values", at::zeros({1, 3, 31, 31})}}, "mamba",
+          "[pixel_values] expected none for a language model alone, got [1, 3, 31, 31]");
+  refused({{"input_ids", ids}, {"pixel_values", at::zeros({1, 3, 31, 31})}}, "clip",
+          "[input_ids] expected none for an encoder alone");
+  refused({{"pixel_values", at::zeros({1, 3, 31, 31}, at::kByte)}}, "clip", "expected normalised pixels");
+  refused({{"pixel_values", at::zeros({1, 3, 31, 31}) / 0}}, "clip", "pixel_values] expected finite values");
+  write_tensors(in, {{"input_ids", ids}});
+  const auto layer = forward(checkpoint("mamba"), folder, {"--layer", "1"});
+  EXPECT_EQ(layer.code, 2);
+  EXPECT_THAT(layer.err, HasSubstr("[--layer] expected none for a language model"));
 }
 
 TEST(Forward, ADamagedCheckpointIsAnErrorOfWeights) {
@@ -136,10 +157,17 @@ TEST(Generate, ContinuesIdsWithAnothersLanguageModel) {
   EXPECT_EQ(test::vlmamba({"generate", "--checkpoint", checkpoint("clip"), "--prompt-ids", "1", "--print-ids"}).code,
             2);
   EXPECT_EQ(test::vlmamba({"generate", "--checkpoint", checkpoint("gpt_neox"), "--prompt", "hi"}).code, 2);
+  const auto text = test::vlmamba({"generate", "--checkpoint", checkpoint("gpt_neox"), "--prompt-ids", "1"});
+  EXPECT_EQ(text.code, 2);
+  EXPECT_THAT(text.err, HasSubstr("[--prompt-ids] expected --print-ids too"));
+  const auto none = test::vlmamba({"generate", "--checkpoint", checkpoint("gpt_neox"), "--prompt-ids", "1",
+                                   "--print-ids", "--max-new-tokens", "0"});
+  EXPECT_EQ(none.code, 2);
+  EXPECT_THAT(none.err, HasSubstr("--max-new-tokens: expected at least 1, got 0"));
 }
 
 TEST(Inspect, SaysWhatAnotherLibrarysFolderIs) {
-  const auto mamba = test::vlmamba({"inspect", "--tensors", checkpoint("mamba_official")});
+  const auto mamba = test::vlmamba({"inspect", checkpoint("mamba_official")});
   EXPECT_EQ(mamba.code, 0);
   EXPECT_THAT(mamba.out, AllOf(HasSubstr("mamba_ssm's MambaLMHeadModel"), HasSubstr("torch, 33 tensors"),
                                HasSubstr("backbone.embedding.weight"), HasSubstr("F32")));
@@ -147,6 +175,23 @@ TEST(Inspect, SaysWhatAnotherLibrarysFolderIs) {
               HasSubstr("Hugging Face's SiglipModel, vision part"));
   const auto file = test::vlmamba({"inspect", checkpoint("clip_vision") + "/model.safetensors"});
   EXPECT_THAT(file.out, HasSubstr("a CLIP encoder"));
+}
+
+TEST(Inspect, ControlCharactersOfAFileDoNotReachTheTerminal) {
+  const Folder folder;
+  const std::string path = (folder / "model.safetensors").string(), name = "a\033]0;x\a\u009bb\n";
+  const float one = 1;
+  io::write_file_atomically(path, io::to_safetensors({{name, "F32", {1}, &one, 4}}, {{"k\r", "\033[2J"}}));
+  const auto shown = test::vlmamba({"inspect", path});
+  EXPECT_THAT(shown.out, AllOf(HasSubstr(R"(a\x1b]0;x\x07\x9bb\x0a)"), HasSubstr(R"(metadata k\x0d: \x1b[2J)")));
+  EXPECT_THAT(shown.out, testing::Not(HasSubstr("\033")));
+  std::filesystem::copy(checkpoint("mamba"), folder / "mamba");
+  std::filesystem::copy(path, folder / "mamba/model.safetensors", std::filesystem::copy_options::overwrite_existing);
+  const auto refused =
+      test::vlmamba({"generate", "--checkpoint", (folder / "mamba").string(), "--prompt-ids", "1", "--print-ids"});
+  EXPECT_EQ(refused.code, 4);
+  EXPECT_THAT(refused.err, HasSubstr(R"(unexpected   a\x1b]0;x\x07\x9bb\x0a [1])"));
+  EXPECT_THAT(refused.err, testing::Not(HasSubstr("\033")));
 }
 
 TEST(Pretrained, PartsComeFromFoldersOfOthersAndFromOwnCheckpoints) {

@@ -48,7 +48,9 @@ TEST(Tokenize, WrongLinesAreNamed) {
            {"\"a\"\n[1]\n", {}, "[standard input:2] expected a string, got an array"},
            {"\"a\n", {}, "standard input:1"},
            {"\"a\"\n", {"--decode"}, "expected an array of ids, got a string"},
-           {"[1.5]\n", {"--decode"}, "expected an array of ids, got [1.5]"}}) {
+           {"[1.5]\n", {"--decode"}, "expected an array of ids, got [1.5]"},
+           {"[1, 465]\n", {"--decode"}, "[standard input:1] expected ids of 0 to 464, got 465"},
+           {"[-200]\n", {"--decode"}, "expected ids of 0 to 464, got -200"}}) {
     const auto outcome = tokenize(input, options);
     EXPECT_EQ(outcome.code, 3);
     EXPECT_THAT(outcome.err, HasSubstr(expected));

@@ -21,13 +21,24 @@ struct Options {
 constexpr std::array<std::pair<std::string_view, at::ScalarType>, 3> kTypes{
     {{"float32", at::kFloat}, {"bfloat16", at::kBFloat16}, {"float16", at::kHalf}}};
 
-// The tensors of the input file; those that no model reads are errors.
+// The tensors of the input file; those that a model does not read are errors.
 struct Input {
   Tensor pixel_values, input_ids, attention_mask;
 };
 
 [[noreturn]] void refuse(const std::string& where, const std::string& message) {
   throw Error(ExitCode::kData, where, message);
+}
+
+// 1 where a position counts, 0 where it pads its row on either side.
+Tensor checked_mask(const Input& input, const std::string& where) {
+  if (!input.input_ids.defined() || !input.attention_mask.sizes().equals(input.input_ids.sizes()))
+    refuse(where, "expected the shape of input_ids");
+  const Tensor mask = input.attention_mask.to(at::kDouble);
+  if ((mask.ne(0) & mask.ne(1)).any().item<bool>()) refuse(where, "expected values of 0 and 1, got others");
+  const Tensor begins = at::diff(mask, 1, 1, at::zeros({mask.size(0), 1}, mask.options())).gt(0).sum(1);
+  if (begins.gt(1).any().item<bool>()) refuse(where, "expected padding at the ends of a row, got it in between");
+  return mask.to(at::kLong);
 }
 
 Input read_input(const std::string& path) {
@@ -50,11 +61,22 @@ Input read_input(const std::string& path) {
   check(input.pixel_values, "pixel_values", 4);
   check(input.input_ids, "input_ids", 2);
   check(input.attention_mask, "attention_mask", 2);
-  if (input.input_ids.defined()) input.input_ids = input.input_ids.to(at::kLong);
-  if (input.attention_mask.defined() &&
-      !(input.input_ids.defined() && input.attention_mask.sizes().equals(input.input_ids.sizes())))
-    refuse(path + ": attention_mask", "expected the shape of input_ids");
+  if (input.pixel_values.defined() && !input.pixel_values.is_floating_point())
+    refuse(path + ": pixel_values", "expected normalised pixels of a floating type, got integers");
+  if (input.pixel_values.defined() && !input.pixel_values.to(at::kFloat).isfinite().all().item<bool>())
+    refuse(path + ": pixel_values", "expected finite values, got NaN or infinity");
+  if (input.input_ids.defined()) {
+    if (!c10::isIntegralType(input.input_ids.scalar_type(), /*includeBool=*/false))
+      refuse(path + ": input_ids", "expected integers, got another type");
+    input.input_ids = input.input_ids.to(at::kLong);
+  }
+  if (input.attention_mask.defined()) input.attention_mask = checked_mask(input, path + ": attention_mask");
   return input;
+}
+
+// What the model does not read would be ignored in silence.
+void expect_none(const Tensor& tensor, const char* name, const std::string& model) {
+  if (tensor.defined()) refuse(name, "expected none for " + model + ", got " + io::shape_text(tensor.sizes().vec()));
 }
 
 const Tensor& wanted(const Tensor& tensor, const char* name, const Options& options) {
@@ -62,12 +84,10 @@ const Tensor& wanted(const Tensor& tensor, const char* name, const Options& opti
   return tensor;
 }
 
-Tensor encode(VisionEncoder& encoder, const VisionEncoderConfig& config, const Tensor& pixels, at::ScalarType type) {
-  const int64_t size = config.image_size;
+void check_pixels(const Tensor& pixels, int64_t size) {
   if (pixels.size(1) != 3 || pixels.size(2) != size || pixels.size(3) != size)
     refuse("pixel_values", "expected [I, 3, " + std::to_string(size) + ", " + std::to_string(size) + "], got " +
                                io::shape_text(pixels.sizes().vec()));
-  return encoder.forward(pixels.to(type));
 }
 
 void check_ids(const Tensor& ids, int64_t rows, bool pictures) {
@@ -111,10 +131,14 @@ Tensor sequences_of(const Tensor& mask) {
 }
 
 NamedTensors run_foreign(const ForeignModel& model, Input& input, at::ScalarType type, const Options& options) {
-  if (model.vision_encoder)
-    return {{"features", encode(*model.vision_encoder, model.vision_config,
-                                wanted(input.pixel_values, "pixel_values", options), type)}};
+  if (model.vision_encoder) {
+    const Tensor& pixels = wanted(input.pixel_values, "pixel_values", options);
+    expect_none(input.input_ids, "input_ids", "an encoder alone");
+    check_pixels(pixels, model.vision_config.image_size);
+    return {{"features", model.vision_encoder->forward(pixels.to(type))}};
+  }
   const Tensor& ids = wanted(input.input_ids, "input_ids", options);
+  expect_none(input.pixel_values, "pixel_values", "a language model alone");
   check_ids(ids, model.language_config.embedding_rows(), false);
   const auto& language = *model.language_model;
   return {{"logits", language.head(language.forward(language.embed(ids), sequences_of(input.attention_mask)))}};
@@ -123,12 +147,24 @@ NamedTensors run_foreign(const ForeignModel& model, Input& input, at::ScalarType
 NamedTensors run_whole(const LoadedModel& loaded, Input& input, const Options& options) {
   wanted(input.input_ids, "input_ids", options);
   check_ids(input.input_ids, loaded.config.model.language_model.embedding_rows(), true);
+  if (input.pixel_values.defined()) check_pixels(input.pixel_values, loaded.config.model.vision_encoder.image_size);
   expand_pictures(input, loaded.model->vision_encoder->num_patches());
   Batch batch;
   batch.input_ids = input.input_ids;
   batch.pixel_values = input.pixel_values;
   batch.seq_idx = sequences_of(input.attention_mask);
   return {{"logits", loaded.model->logits(batch)}};
+}
+
+// Positions that pad a row may hold anything.
+void check_finite(const std::string& name, const Tensor& output, const Input& input, const Options& options) {
+  Tensor finite = output.isfinite().all(-1);
+  if (name == "logits" && input.attention_mask.defined()) finite = finite | input.attention_mask.eq(0);
+  const auto wrong = finite.logical_not().sum().item<int64_t>();
+  if (wrong > 0)
+    throw Error(ExitCode::kNonFinite, options.output + ": " + name,
+                "expected finite values, got NaN or infinity at " + std::to_string(wrong) + " of " +
+                    std::to_string(finite.numel()) + " positions; " + cause_of_non_finite(options.checkpoint));
 }
 
 ExitCode forward(const Options& options, const Extensions& extensions) {
@@ -146,6 +182,7 @@ ExitCode forward(const Options& options, const Extensions& extensions) {
     outputs = run_whole(load_checkpoint(options.checkpoint, extensions, {}, load), input, options);
   for (auto& [name, tensor] : outputs) tensor = tensor.to(at::kFloat);
   io::write_file_atomically(options.output, tensors_to_safetensors(outputs));
+  for (const auto& [name, tensor] : outputs) check_finite(name, tensor, input, options);
   return ExitCode::kOk;
 }
 

@@ -32,6 +32,7 @@ std::vector<int64_t> parse_ids(const std::string& text) {
       throw Error(ExitCode::kUsage, "--prompt-ids", "expected integers joined by commas, got \"" + part + "\"");
     ids.push_back(id);
   }
+  if (text.ends_with(',')) throw Error(ExitCode::kUsage, "--prompt-ids", "expected an integer behind the last comma");
   if (ids.empty()) throw Error(ExitCode::kUsage, "--prompt-ids", "expected integers joined by commas, got none");
   return ids;
 }
@@ -62,21 +63,33 @@ void print_answer(const std::string& answer) {
   std::printf("%s\n", first == std::string::npos ? "" : answer.substr(first).c_str());
 }
 
+// Adds the weights' part in it to an error of non-finite values.
+template <typename Answer>
+std::vector<int64_t> explained(const Options& options, const Answer& answer) try {
+  return answer();
+} catch (const Error& error) {
+  if (error.code() != ExitCode::kNonFinite) throw;
+  throw Error(error.code(), error.what() + ("; " + cause_of_non_finite(options.checkpoint)));
+}
+
 // A language model of another library: it knows no pictures, and perhaps no words.
 ExitCode continue_text(const ForeignModel& model, const Options& options) {
   if (!model.language_model)
     throw Error(ExitCode::kUsage, options.checkpoint, "expected a language model, got " + model.description);
   if (!options.images.empty())
     throw Error(ExitCode::kUsage, "--image", "expected none for a language model alone (" + model.description + ")");
-  if (!model.tokenizer && (!options.by_ids || !options.print_ids))
+  if (!model.tokenizer && !options.by_ids)
     throw Error(ExitCode::kUsage, "--prompt",
                 "expected tokenizer.json beside the weights, got none; use --prompt-ids and --print-ids");
+  if (!model.tokenizer && !options.print_ids)
+    throw Error(ExitCode::kUsage, "--prompt-ids",
+                "expected --print-ids too: without tokenizer.json beside the weights the answer cannot be text");
   const auto prompt = !options.by_ids ? model.tokenizer->encode(options.prompt) : parse_ids(options.prompt_ids);
   check_ids(!options.by_ids ? "--prompt" : "--prompt-ids", prompt, model.language_config.embedding_rows(), 0);
   if (prompt.empty()) throw Error(ExitCode::kUsage, "--prompt", "expected at least one token, got none");
   PrefixCache reader(*model.language_model);
   Generator generator(*model.language_model, options.sampling, model.end_tokens, seed_of(options));
-  const auto answer = generate(reader, generator, {{prompt, {}}}).front();
+  const auto answer = explained(options, [&] { return generate(reader, generator, {{prompt, {}}}).front(); });
   if (options.print_ids)
     print_ids(answer);
   else
@@ -110,7 +123,7 @@ ExitCode answer_prompt(const Options& options, const Extensions& extensions) {
   check_ids(!options.by_ids ? "--prompt" : "--prompt-ids", prompt, loaded.config.model.language_model.vocab_size,
             question.pictures.size());
   if (prompt.empty()) throw Error(ExitCode::kUsage, "--prompt", "expected at least one token, got none");
-  const auto ids = responder.continue_ids({prompt, question.pictures});
+  const auto ids = explained(options, [&] { return responder.continue_ids({prompt, question.pictures}); });
   if (options.print_ids) {
     print_ids(ids);
     return ExitCode::kOk;

@@ -14,11 +14,15 @@ std::string refuse_non_finite(const std::string& text) {
   return std::isfinite(std::strtod(text.c_str(), nullptr)) ? "" : "expected a number, got " + text;
 }
 
+std::string refuse_none(const std::string& text) {
+  return std::strtoll(text.c_str(), nullptr, 10) >= 1 ? "" : "expected at least 1, got " + text;
+}
+
 }  // namespace
 
 void add_sampling_options(CLI::App& command, SamplingConfig& sampling, int64_t& seed) {
   command.add_option("--max-new-tokens", sampling.max_new_tokens, "tokens after which the answer is cut")
-      ->check(CLI::PositiveNumber)
+      ->check(refuse_none)
       ->capture_default_str();
   command.add_option("--temperature", sampling.temperature, "0: the most probable token")
       ->check(refuse_non_finite)

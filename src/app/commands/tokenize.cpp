@@ -15,11 +15,14 @@ struct Options {
   bool decode = false, skip_special = false, special_as_text = false;
 };
 
-std::vector<int64_t> ids_of(const Json& json, const std::string& where) {
+std::vector<int64_t> ids_of(const Json& json, int64_t vocab_size, const std::string& where) {
   std::vector<int64_t> ids;
   for (const Json& id : json.items()) {
     if (!id.is_integer())
       throw Error(ExitCode::kData, where, "expected an array of ids, got " + json.to_string().substr(0, 80));
+    if (id.as_integer() < 0 || id.as_integer() >= vocab_size)
+      throw Error(ExitCode::kData, where,
+                  "expected ids of 0 to " + std::to_string(vocab_size - 1) + ", got " + id.to_string());
     ids.push_back(id.as_integer());
   }
   return ids;
@@ -38,7 +41,7 @@ ExitCode tokenize(const Options& options) {
                       std::string(io::kind_name(json.kind())));
     Json out = Json::array();
     if (options.decode)
-      out = tokenizer.decode(ids_of(json, where), options.skip_special);
+      out = tokenizer.decode(ids_of(json, tokenizer.vocab_size(), where), options.skip_special);
     else
       for (const int64_t id : tokenizer.encode(json.as_string(), !options.special_as_text)) out.push(id);
     std::cout << out.to_string() << "\n";
