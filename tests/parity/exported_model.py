@@ -28,7 +28,7 @@ try:
     import torch
     import transformers
     from PIL import Image
-    from transformers import AutoModel, AutoModelForCausalLM
+    from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 except ImportError as missing:
     print(f"skipped: {missing} (scripts/setup.sh --python makes a Python that has all)")
     sys.exit(77)
@@ -132,12 +132,16 @@ def make_checkpoint(program, folder, model):
 
 
 def inputs():
-    """A batch of two with a picture each, once as one id, once as an id a patch; and text alone."""
+    """A batch of two with a picture each, once as one id, once as an id a patch; with two pictures in one row and none in
+    the other; and text alone."""
     ids = torch.randint(2, 465, (2, 9))
     ids[0, 2] = ids[1, 5] = -200
     pixels = torch.randn(2, 3, SIDE, SIDE)
     rows = [row.repeat_interleave(torch.where(row == -200, PATCHES, 1)) for row in ids]
+    uneven = ids.clone()
+    uneven[0, 5], uneven[1, 5] = -200, 7
     return {"once": {"input_ids": ids, "pixel_values": pixels},
+            "uneven": {"input_ids": uneven, "pixel_values": pixels},
             "each": {"input_ids": torch.stack(rows), "pixel_values": pixels},
             "text": {"input_ids": torch.randint(2, 465, (3, 7))}}
 
@@ -149,11 +153,29 @@ def logits_of(program, checkpoint, tensors, folder):
     return safetensors.torch.load_file(folder / "out.safetensors")["logits"]
 
 
-def difference(got, expected):
+def difference(got, expected, ids=None):
+    """Of the real logits: behind them are rows that pad the vocabulary, and behind a short row of ids positions."""
     if got.shape != expected.shape:
         raise RuntimeError(f"expected logits {list(expected.shape)}, got {list(got.shape)}")
-    real = slice(0, 465)  # behind them, rows that pad the vocabulary
-    return ((got[..., real] - expected[..., real]).abs().max() / expected[..., real].abs().max()).item()
+    lengths = [got.size(1)] * got.size(0)
+    if ids is not None and (ids == -200).sum() <= 2:  # a picture is one id
+        lengths = [row.numel() + int((row == -200).sum()) * (PATCHES - 1) for row in ids]
+    pairs = [(a[:length, :465], b[:length, :465]) for a, b, length in zip(got, expected, lengths)]
+    return max(((a - b).abs().max() / b.abs().max()).item() for a, b in pairs)
+
+
+def refusals():
+    """Inputs that the program refuses, and what it and the Python both say of them."""
+    ids, pixels, each = torch.full((1, 5), 3), torch.zeros(1, 3, SIDE, SIDE), torch.tensor([[3, -200, 4, 5, 6]])
+    return [({"input_ids": each}, "[input_ids] expected -200 once a picture (0) or once a patch (0), got 1"),
+            ({"input_ids": ids, "pixel_values": pixels},
+             f"[input_ids] expected -200 once a picture (1) or once a patch ({PATCHES}), got 0"),
+            ({"input_ids": torch.tensor([[3, -7]])}, "[input_ids] expected ids of 0 to 471, or -200 for a picture, got -7"),
+            ({"input_ids": ids + 469}, "[input_ids] expected ids of 0 to 471, or -200 for a picture, got 472"),
+            ({"input_ids": each, "pixel_values": pixels[..., 1:].contiguous()}, f"[pixel_values] expected [I, 3, {SIDE}, {SIDE}]"),
+            ({"input_ids": ids.float()}, "input_ids] expected integers"),
+            ({"input_ids": ids, "attention_mask": ids}, "attention_mask] expected values of 0 and 1"),
+            ({"input_ids": ids, "attention_mask": torch.ones(1, 4)}, "attention_mask] expected the shape of input_ids")]
 
 
 class Case:
@@ -172,7 +194,41 @@ class Case:
         if wrong:
             raise RuntimeError(f"{self.words}: {wrong}")
         with torch.no_grad():
-            return max(difference(model(**tensors).logits, self.expected[kind]) for kind, tensors in self.inputs.items())
+            return max(difference(model(**tensors).logits, self.expected[kind], tensors["input_ids"])
+                       for kind, tensors in self.inputs.items())
+
+    def refuses(self, program):
+        """What one of the two refuses, so does the other."""
+        model = AutoModel.from_pretrained(self.exported, trust_remote_code=True)
+        for tensors, says in refusals():
+            try:
+                logits_of(program, self.step, tensors, self.folder)
+                raise AssertionError(f"{self.words}: the program takes what it should refuse: {says}")
+            except RuntimeError as error:
+                if "exit code 3" not in str(error) or says.removeprefix("[") not in str(error):
+                    raise AssertionError(f"{self.words}: expected {says}, got {error}") from error
+            try:
+                model(**tensors)
+                raise AssertionError(f"{self.words}: the Python takes what it should refuse: {says}")
+            except ValueError as error:
+                if says not in str(error):
+                    raise AssertionError(f"{self.words}: expected {says}, got {error}") from error
+
+    def learns(self):
+        """Labels of the ids as they are given are stretched as these are: the loss is that of an id a patch."""
+        model = AutoModel.from_pretrained(self.exported, trust_remote_code=True)
+        once, each = self.inputs["once"], self.inputs["each"]
+        with torch.no_grad():
+            short = model(**once, labels=once["input_ids"])
+            long = model(**each, labels=torch.where(each["input_ids"] == -200, -100, each["input_ids"]))
+        return abs(short.loss.item() / long.loss.item() - 1)
+
+    def speaks(self):
+        """The tokenizer loads as the model card says."""
+        tokenizer = AutoTokenizer.from_pretrained(self.exported, trust_remote_code=True)
+        ids = tokenizer("is there a 3?", add_special_tokens=False)["input_ids"]
+        if tokenizer.decode(ids) != "is there a 3?" or tokenizer.eos_token_id != 0:
+            raise RuntimeError(f"{self.words}: the tokenizer says {ids}")
 
     def alone(self, program):
         """The language model alone, in transformers' own class."""
@@ -223,6 +279,11 @@ def main(program, library=None):
         report("plain", case, case.worst())
         report("alone", case, case.alone(program))
         case.returns(program)
+        if not made:
+            case.speaks()
+        if len(made) % 8 == 0:
+            case.refuses(program)
+            report("labels", case, case.learns())
         if model["connector"]["kind"] == "mlp":
             case.projector(program)
         made.append(case)

@@ -21,7 +21,7 @@ try:
 except ImportError:  # transformers 4
     from transformers import PretrainedConfig as PreTrainedConfig
 
-IMAGE_TOKEN = -200
+IMAGE_TOKEN, IGNORE_INDEX = -200, -100
 
 
 class VlMambaConfig(PreTrainedConfig):
@@ -354,38 +354,64 @@ class VlMambaModel(PreTrainedModel):
     def get_input_embeddings(self):
         return self.language_model.embedding()
 
-    def expand_pictures(self, ids, pictures):
-        """Each -200 that stands for a whole picture becomes one for every patch."""
-        if pictures == 0 or self.patches == 1 or int((ids == IMAGE_TOKEN).sum()) != pictures:
-            return ids
-        rows = [row.repeat_interleave(torch.where(row == IMAGE_TOKEN, self.patches, 1)) for row in ids]
-        if len({row.numel() for row in rows}) > 1:
-            raise ValueError("input_ids: expected as many pictures in every row")
-        return torch.stack(rows)
+    def check_inputs(self, ids, pixels, mask, labels):
+        """What the C++ program refuses, with its words."""
+        rows, side = self.language_model.embedding().num_embeddings, self.config.vision_config.image_size
+        if ids.dim() != 2 or ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
+            raise ValueError(f"[input_ids] expected integers [B, L], got {ids.dtype} {list(ids.shape)}")
+        wrong = ids[((ids < 0) | (ids >= rows)) & (ids != IMAGE_TOKEN)]
+        if wrong.numel() > 0:
+            raise ValueError(f"[input_ids] expected ids of 0 to {rows - 1}, or -200 for a picture, got {int(wrong[0])}")
+        if pixels is not None and (pixels.dim() != 4 or list(pixels.shape[1:]) != [3, side, side]
+                                   or not pixels.is_floating_point()):
+            raise ValueError(f"[pixel_values] expected [I, 3, {side}, {side}] of a floating type, got {pixels.dtype} "
+                             f"{list(pixels.shape)}")
+        for name, tensor in (("attention_mask", mask), ("labels", labels)):
+            if tensor is not None and tensor.shape != ids.shape:
+                raise ValueError(f"[{name}] expected the shape of input_ids, got {list(tensor.shape)}")
+        if mask is not None and bool(((mask != 0) & (mask != 1)).any()):
+            raise ValueError("[attention_mask] expected values of 0 and 1, got others")
+        if mask is not None and bool((mask[:, 1:].int() > mask[:, :-1].int()).any()):
+            raise ValueError("[attention_mask] expected padding on the right alone, got it elsewhere")
+
+    def expand_pictures(self, ids, pictures, labels=None):
+        """A picture's -200 becomes as many as it has patches, in every row, and the rows are padded on the right. Labels
+        follow: nothing is learned at a picture."""
+        places = int((ids == IMAGE_TOKEN).sum())
+        if places == pictures * self.patches:
+            return ids, labels
+        if places != pictures:
+            raise ValueError(f"[input_ids] expected -200 once a picture ({pictures}) or once a patch "
+                             f"({pictures * self.patches}), got {places}")
+        times = torch.where(ids == IMAGE_TOKEN, self.patches, 1)
+        stretched = lambda rows, padding: nn.utils.rnn.pad_sequence(
+            [row.repeat_interleave(count) for row, count in zip(rows, times)], True, padding)
+        if labels is not None:
+            labels = stretched(labels.masked_fill(ids == IMAGE_TOKEN, IGNORE_INDEX), IGNORE_INDEX)
+        return stretched(ids, 0), labels
 
     def forward(self, input_ids, pixel_values=None, attention_mask=None, labels=None, **unused):
-        if attention_mask is not None and bool((attention_mask[:, 1:] > attention_mask[:, :-1]).any()):
-            raise ValueError("attention_mask: expected padding on the right, got padding on the left")
-        ids = self.expand_pictures(input_ids, 0 if pixel_values is None else pixel_values.size(0))
+        """Logits [B,L,ids] and, with labels, the loss; L counts a picture's patches. Padding on the right changes nothing
+        in front of it; that on the left is refused."""
+        self.check_inputs(input_ids, pixel_values, attention_mask, labels)
+        ids, labels = self.expand_pictures(input_ids, 0 if pixel_values is None else pixel_values.size(0), labels)
         embeds = self.language_model.embedding()(ids.clamp_min(0))
-        places = ids == IMAGE_TOKEN
         if pixel_values is not None:
             features = self.connector(self.vision_encoder(pixel_values.to(embeds.dtype)))
-            if features.size(0) * features.size(1) != int(places.sum()):
-                raise ValueError(f"input_ids: expected {features.size(0) * features.size(1)} picture positions, "
-                                 f"got {int(places.sum())}")
-            embeds = embeds.masked_scatter(places.unsqueeze(-1), features.to(embeds.dtype))
+            embeds = embeds.masked_scatter((ids == IMAGE_TOKEN).unsqueeze(-1), features.to(embeds.dtype))
         logits = self.language_model(embeds).float()
         logits[..., self.vocab_size:] = -torch.inf  # padding of the vocabulary
         loss = None
         if labels is not None:
-            loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100)
+            targets = labels[:, 1:].masked_fill(ids[:, 1:] == IMAGE_TOKEN, IGNORE_INDEX)
+            loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), targets.flatten(), ignore_index=IGNORE_INDEX)
         return CausalLMOutput(loss=loss, logits=logits)
 
     @torch.no_grad()
     def generate_greedily(self, input_ids, pixel_values=None, max_new_tokens=64, end_token=0):
         """The ids of the answer to one prompt."""
-        ids = self.expand_pictures(input_ids, 0 if pixel_values is None else pixel_values.size(0))
+        self.check_inputs(input_ids, pixel_values, None, None)
+        ids, _ = self.expand_pictures(input_ids, 0 if pixel_values is None else pixel_values.size(0))
         answer = []
         while len(answer) < max_new_tokens and (not answer or answer[-1] != end_token):
             answer.append(int(self(ids, pixel_values).logits[0, -1].argmax()))
