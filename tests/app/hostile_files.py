@@ -94,6 +94,7 @@ def webp(width, height):
 
 
 MAMBA = {"model_type": "mamba", "vocab_size": 8, "hidden_size": 4, "state_size": 3, "num_hidden_layers": 1}
+OFFICIAL = {"d_model": 4, "n_layer": 1, "vocab_size": 8, "ssm_cfg": {"d_state": 3}}
 TOKENIZER = {"added_tokens": [], "normalizer": None, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False},
              "decoder": {"type": "ByteLevel"}, "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]}}
 PROCESSOR = {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 8}, "crop_size": 8}
@@ -139,6 +140,7 @@ SAFETENSORS = {
     "size of another type": (tensors({"a": entry("F64")}, b"1234"), "a] data_offsets: expected 8 bytes for F64"),
     "truncated": (tensors({"a": entry()}, b"12"), "an incomplete download?"),
     "with a tail": (tensors({"a": entry()}, b"1234MZ"), "expected 4 bytes of tensors, got 6"),
+    "name for the terminal": (tensors({"a\x1b[2J\x07\x9b": entry("F64")}, b"1234"), "a\\x1b[2J\\x07\\x9b] data_offsets"),
     "a pipe": (os.mkfifo, "expected a regular file"),
     "a device": (lambda path: os.symlink("/dev/zero", path), "expected a regular file"),
 }
@@ -200,10 +202,25 @@ CONFIG = {
     "another activation": (changed(MAMBA, hidden_act="relu"), 'hidden_act: expected silu, got "relu"'),
     "heads that do not divide": ({"model_type": "gpt_neox", "vocab_size": 8, "hidden_size": 7, "num_attention_heads": 2}, "config.json"),
     "more than a rotation": ({"model_type": "gpt_neox", "vocab_size": 8, "hidden_size": 8, "num_attention_heads": 2, "rotary_pct": 3}, "rotary_pct: expected at most 1"),
+    "a channel without its pair": ({"model_type": "gpt_neox", "vocab_size": 8, "hidden_size": 6, "num_attention_heads": 2, "rotary_pct": 1}, "rotary_fraction] expected an even number of a head's 3 channels, got 3"),
     "picture of 10^9": ({"model_type": "clip_vision_model", "image_size": 10**9}, "image_size: expected a whole number of 0 to 65536"),
     "patch above the picture": ({"model_type": "clip_vision_model", "image_size": 8, "patch_size": 9}, "patch_size"),
     "eight heads of D": ({"d_model": 4, "n_layer": 1, "ssm_cfg": {"layer": "Mamba2", "D_has_hdim": True}}, "D_has_hdim: expected false"),
     "another model": ({"model_type": "llama"}, 'model_type: expected clip, clip_vision_model'),
+    "official layers below 0": (changed(OFFICIAL, n_layer=-1), "n_layer: expected a whole number of 0 to 4096, got -1"),
+    "official layers of another file": (changed(OFFICIAL, n_layer=7), "expected the tensors of the model"),
+    "official width of text": (changed(OFFICIAL, d_model="4"), "d_model: expected a whole number"),
+    "official options of 5": (changed(OFFICIAL, ssm_cfg=5), "ssm_cfg: expected an object, got 5"),
+    "official half an expansion": (changed(OFFICIAL, ssm_cfg={"expand": 2.5}), "expand: expected a whole number"),
+    "official expansion of 0": (changed(OFFICIAL, ssm_cfg={"expand": 0}), "expand: expected at least 1"),
+    "official states of 0": (changed(OFFICIAL, ssm_cfg={"d_state": 0}), "d_state: expected at least 1"),
+    "official rank of text": (changed(OFFICIAL, ssm_cfg={"dt_rank": "half"}), 'dt_rank: expected "auto" or a number'),
+    "official attention": (changed(OFFICIAL, attn_layer_idx="all"), "attn_layer_idx: expected no attention layers"),
+    "inner width of another model": (changed(MAMBA, intermediate_size=9), "intermediate_size: expected expand * hidden_size (8), got 9"),
+    "end of text": (changed(MAMBA, eos_token_id="</s>"), "eos_token_id: expected an id, or an array of ids"),
+    "ends of text": (changed(MAMBA, eos_token_id=[1, "2"]), "eos_token_id: expected an id, or an array of ids"),
+    "residual of 1": (changed(MAMBA, residual_in_fp32=1), "residual_in_fp32: expected true or false, got 1"),
+    "control characters": (changed(MAMBA, hidden_act="\x1b[2J"), "hidden_act: expected silu"),
     "NaN": (b'{"model_type": "mamba", "vocab_size": NaN}', "config.json"),
     "the same key twice": (b'{"model_type": "mamba", "model_type": "gpt_neox"}', "model_type"),
     "2 MiB": (b" " * (2 << 20), "expected a config of at most 1 MiB"),
@@ -220,6 +237,7 @@ TOKENIZERS = {
     "the same id twice": (bpe(vocab={"a": 0, "b": 0}, merges=[]), "vocab"),
     "added token far behind": (added((2_000_000_000, "x")), "added_tokens"),
     "added token over another": (added((1, "x")), "added_tokens"),
+    "added token again": (added((3, "x"), (4, "x")), 'added_tokens: "x": expected the id 3'),
     "added token of nothing": (added((3, "")), "added_tokens"),
     "regular expression": (changed(TOKENIZER, pre_tokenizer={"type": "Split", "pattern": {"Regex": "(a+)+b"}}), "pre_tokenizer"),
     "another model": (changed(TOKENIZER, model={"type": "Unigram"}), "model"),
@@ -296,6 +314,7 @@ def cases(root):
         write(folder / "config.json", content)
         write(folder / "model.safetensors", tensors({"backbone.embeddings.weight": entry(shape=(8, 4), offsets=(0, 128))}, b"\0" * 128))
         yield f"config: {name}", ["generate", "--checkpoint", folder, "--prompt-ids", "1", "--print-ids"], WEIGHTS, says
+        yield f"converted: {name}", ["convert", "--input", folder, "--output", root / "converted", "--to", "safetensors"], WEIGHTS, says
     for number, (name, (content, says)) in enumerate(TOKENIZERS.items()):
         path = root / "tokenizer" / str(number) / "bad.json"
         write(path, content)
@@ -319,11 +338,14 @@ def main(program, folder=None):
         for name, arguments, code, says in cases(root):
             done = call(program, arguments, limit)
             harmless = not says and done.returncode == 0  # a bomb in what nobody unpacks
+            left = list(root.glob("converted*"))
+            escaped = all(c.isprintable() or c == "\n" for c in done.stdout + done.stderr)
             count += 1
             if harmless or (done.returncode == code and says in done.stderr and "internal" not in done.stderr
-                            and len(done.stderr) < 4000):
+                            and len(done.stderr) < 4000 and escaped and not left):
                 continue
             failed += 1
+            says += f"; nothing left behind, got {left}" if left else "" if escaped else "; no control characters"
             print(f"FAILED {name}: expected exit code {code} and \"{says}\", got {done.returncode}: {done.stderr.strip()[:400]}")
     print(f"{count} files under {limit >> 20} MiB, {failed} failed")
     return 1 if failed else 0

@@ -3,9 +3,10 @@
 
     tests/parity/random_checkpoints.py PROGRAM [COUNT [SEED]]
 
-COUNT (30) models of random sizes, options, file formats and stored types, in turn of CLIP, SigLIP, Mamba, mamba_ssm's
-Mamba, Mamba-2 and GPT-NeoX: features or logits within 2e-4 of their scale, with padding on either side too, bf16 within
-twice the rounding of transformers in bf16, greedy continuations identical. Prints a line for each model and the worst
+COUNT (35) models of random sizes, options, file formats and stored types, in turn of CLIP, SigLIP, Mamba, mamba_ssm's
+Mamba, Mamba-2, mamba_ssm's Mamba-2 and GPT-NeoX: features or logits within 2e-4 of their scale, with padding on either
+side too, bf16 within twice the rounding of transformers in bf16, greedy continuations identical; Mambas converted to the
+other format give the same logits there, and come back with the same bytes. Prints a line for each model and the worst
 errors. Exit code 77 (skipped) where this Python has no torch or transformers.
 """
 
@@ -71,28 +72,37 @@ def vision(rng, clip):
     return model, {**config, "whole": whole}
 
 
+def ends(rng):
+    """An id, several, or none."""
+    return rng.choice([rng.randrange(9), rng.randrange(9), rng.sample(range(9), 3), None])
+
+
 def mamba(rng, official=False):
     hidden = rng.randint(3, 40)
     config = dict(vocab_size=rng.randint(9, 60), hidden_size=hidden, state_size=rng.randint(1, 17),
                   num_hidden_layers=rng.randint(1, 3), conv_kernel=rng.randint(2, 5), expand=rng.randint(1, 3),
-                  use_bias=rng.random() < 0.3, use_conv_bias=rng.random() < 0.7, time_step_rank=rng.randint(1, 7),
-                  layer_norm_epsilon=1e-5 if official else rng.choice([1e-6, 1e-5, 1e-3]),
-                  tie_word_embeddings=rng.random() < 0.5, eos_token_id=rng.randrange(9))
+                  use_bias=rng.random() < 0.3, use_conv_bias=rng.random() < 0.7,
+                  time_step_rank=rng.choice(["auto", rng.randint(1, 7)]), residual_in_fp32=rng.random() < 0.7,
+                  layer_norm_epsilon=1e-5 if official else rng.choice([1e-6, 1e-5, 1e-5, 1e-3]),
+                  tie_word_embeddings=rng.random() < 0.5, eos_token_id=ends(rng))
     if official:
-        config.update(vocab_size=8 * rng.randint(2, 7), tie_word_embeddings=True)
+        config.update(vocab_size=8 * rng.randint(2, 7))
     return MambaForCausalLM(MambaConfig(**config)), config
 
 
-def mamba2(rng):
-    head_dim, groups = rng.randint(1, 8), rng.randint(1, 3)
+def mamba2(rng, official=False):
+    head_dim, groups = rng.randint(1, 8), 1 if official else rng.randint(1, 3)
     heads, expand = groups * rng.randint(1, 4), rng.randint(1, 3)
     while heads * head_dim % expand:
         heads += groups
     config = dict(vocab_size=rng.randint(9, 60), hidden_size=heads * head_dim // expand, state_size=rng.randint(1, 17),
                   num_hidden_layers=rng.randint(1, 3), conv_kernel=rng.randint(2, 5), expand=expand, num_heads=heads,
                   head_dim=head_dim, n_groups=groups, chunk_size=rng.choice([2, 4, 16, 256]), use_bias=rng.random() < 0.3,
-                  use_conv_bias=rng.random() < 0.7, layer_norm_epsilon=rng.choice([1e-6, 1e-5, 1e-3]),
-                  tie_word_embeddings=rng.random() < 0.5, eos_token_id=rng.randrange(9))
+                  use_conv_bias=rng.random() < 0.7, residual_in_fp32=rng.random() < 0.7,
+                  layer_norm_epsilon=1e-5 if official else rng.choice([1e-6, 1e-5, 1e-5, 1e-3]),
+                  tie_word_embeddings=rng.random() < 0.5, eos_token_id=ends(rng))
+    if official:
+        config.update(vocab_size=8 * rng.randint(2, 7))
     if rng.random() < 0.5:
         config["time_step_limit"] = (rng.choice([0.0, 0.01, 0.1]), rng.choice([0.2, 1.0, float("inf")]))
     return Mamba2ForCausalLM(Mamba2Config(**config)), config
@@ -106,14 +116,15 @@ def gpt_neox(rng):
                   layer_norm_eps=rng.choice([1e-6, 1e-5, 1e-3]), tie_word_embeddings=rng.random() < 0.5,
                   rope_parameters={"rope_type": "default", "rope_theta": rng.choice([100.0, 10000.0, 500000.0]),
                                    "partial_rotary_factor": rng.choice([0.25, 0.3, 0.5, 0.8, 1.0])},
-                  eos_token_id=rng.randrange(9))
-    if int(config["hidden_size"] // heads * config["rope_parameters"]["partial_rotary_factor"]) < 1:
-        config["rope_parameters"]["partial_rotary_factor"] = 1.0
+                  eos_token_id=ends(rng))
+    while (rotated := int(config["hidden_size"] // heads * config["rope_parameters"]["partial_rotary_factor"])) % 2 and rotated > 1:
+        config["hidden_size"] += heads  # transformers rotates pairs of channels, or one alone
     return GPTNeoXForCausalLM(GPTNeoXConfig(**config)), config
 
 
 KINDS = [("CLIP", lambda rng: vision(rng, True)), ("SigLIP", lambda rng: vision(rng, False)), ("Mamba", mamba),
-         ("Mamba official", lambda rng: mamba(rng, official=True)), ("Mamba-2", mamba2), ("GPT-NeoX", gpt_neox)]
+         ("Mamba official", lambda rng: mamba(rng, official=True)), ("Mamba-2", mamba2),
+         ("Mamba-2 official", lambda rng: mamba2(rng, official=True)), ("GPT-NeoX", gpt_neox)]
 
 
 def save_bin(state, folder, shards):
@@ -145,11 +156,15 @@ def save_official(model, folder, rng):
     c = model.config
     state = {k.replace("backbone.embeddings.", "backbone.embedding."): v for k, v in model.state_dict().items()}
     torch.save(state, folder / "pytorch_model.bin")
+    ssm = {"d_state": c.state_size, "d_conv": c.conv_kernel, "expand": c.expand, "bias": c.use_bias, "conv_bias": c.use_conv_bias}
+    if c.model_type == "mamba":
+        ssm["dt_rank"] = c.time_step_rank
+    else:
+        ssm.update(layer="Mamba2", headdim=c.head_dim, dt_limit=list(c.time_step_limit))
     (folder / "config.json").write_text(json.dumps({
         "d_model": c.hidden_size, "n_layer": c.num_hidden_layers, "vocab_size": c.vocab_size - rng.randrange(8),
-        "ssm_cfg": {"d_state": c.state_size, "d_conv": c.conv_kernel, "expand": c.expand, "dt_rank": c.time_step_rank,
-                    "bias": c.use_bias, "conv_bias": c.use_conv_bias},
-        "rms_norm": True, "residual_in_fp32": True, "fused_add_norm": True, "pad_vocab_size_multiple": 8}))
+        "ssm_cfg": ssm, "rms_norm": True, "residual_in_fp32": c.residual_in_fp32, "fused_add_norm": True,
+        "pad_vocab_size_multiple": 8, "tie_embeddings": c.tie_word_embeddings}))
     return {"vocab_size": json.loads((folder / "config.json").read_text())["vocab_size"], "eos": 0}
 
 
@@ -202,6 +217,7 @@ def compare_vision(program, checkpoint, model, config, rng):
 
 def greedy(model, prompt, count, vocab_size, eos):
     """transformers' most probable ids, and the smallest lead that one of them had."""
+    stops = eos if isinstance(eos, list) else [eos]
     ids, lead = list(prompt), math.inf
     for _ in range(count):
         with torch.no_grad():
@@ -209,7 +225,7 @@ def greedy(model, prompt, count, vocab_size, eos):
         best = scores.topk(2)
         lead = min(lead, (best.values[0] - best.values[1]).item())
         ids.append(int(best.indices[0]))
-        if ids[-1] == eos:
+        if ids[-1] in stops:
             break
     return ids[len(prompt):], lead
 
@@ -237,6 +253,38 @@ def compare_language(program, checkpoint, model, vocab_size, eos, rng):
     return errors
 
 
+def stored_tensors(folder):
+    if (folder / "pytorch_model.bin").exists():
+        return torch.load(folder / "pytorch_model.bin", weights_only=True)
+    files = sorted(folder.glob("model*.safetensors"))
+    if files:
+        return {name: tensor for file in files for name, tensor in safetensors.torch.load_file(file).items()}
+    return {name: tensor for file in sorted(folder.glob("*.bin")) for name, tensor in torch.load(file, weights_only=True).items()}
+
+
+def round_trip(program, folder, model):
+    """The other format gives the same logits, and the way back the same bytes; or it is refused for what it cannot say."""
+    official, config = not hasattr(model, "saved"), model.config
+    there, back = folder.with_name(folder.name + "_there"), folder.with_name(folder.name + "_back")
+    arguments = ["convert", "--input", folder, "--output", there, "--to", "hf" if official else "official"]
+    if config.layer_norm_epsilon != 1e-5 or getattr(config, "n_groups", 1) > 1:
+        done = subprocess.run([program.path, *map(str, arguments)], capture_output=True, text=True)
+        return 0.0 if done.returncode == 4 and not there.exists() and "expected 1" in done.stderr else math.inf
+    program.call(*arguments)
+    program.call("convert", "--input", there, "--output", back, "--to", "official" if official else "hf")
+    before, after = stored_tensors(folder), stored_tensors(back)
+    same = before.keys() == after.keys() and all(
+        before[name].dtype == after[name].dtype and torch.equal(before[name], after[name]) for name in before)
+    same = same and (folder / "config.json").read_bytes() == (back / "config.json").read_bytes()
+    ids = torch.randint(0, 9, (1, 7))
+    with torch.no_grad():
+        exact = model(ids).logits.float()
+        if official:
+            again = type(model).from_pretrained(there, dtype=torch.float32)
+            same = same and error(again(ids).logits, exact) <= TOLERANCE and again.config.residual_in_fp32 == config.residual_in_fp32
+    return error(program.forward(there, {"input_ids": ids}), exact) if same else math.inf
+
+
 def one(program, root, number, seed):
     rng = random.Random(1000 * seed + number)
     torch.manual_seed(1000 * seed + number)
@@ -248,21 +296,23 @@ def one(program, root, number, seed):
     folder = root / str(number)
     folder.mkdir()
     eos, vocab_size = config.get("eos_token_id"), config.get("vocab_size")
-    if kind == "Mamba official":
+    if kind.endswith("official"):
         form = "bin"
         said = save_official(model, folder, rng)
         eos, vocab_size = said["eos"], said["vocab_size"]
     else:
         save(model, folder, form)
+        model.saved = True
     model.float()
     if "image_size" in config:
         errors = compare_vision(program, folder, model, config, rng)
     else:
-        errors = compare_language(program, folder, model, vocab_size, eos, rng)
+        trip = round_trip(program, folder, model) if "Mamba" in kind else 0.0
+        errors = {**compare_language(program, folder, model, vocab_size, eos, rng), "converted": trip}
     return kind, errors, f"{form}, {str(stored).removeprefix('torch.')}, {config}"
 
 
-def main(path, count=30, seed=1):
+def main(path, count=35, seed=1):
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(1)
@@ -274,11 +324,11 @@ def main(path, count=30, seed=1):
             bad = [what for what, value in errors.items() if not value <= (2 if what == "bf16" else TOLERANCE)]
             failed += bool(bad)
             text = " ".join(f"{what} {value:.1e}" for what, value in errors.items())
-            print(f"{'FAILED' if bad else 'ok':6} {kind:14} {text}" + (f"\n       {words}" if bad else ""), flush=True)
+            print(f"{'FAILED' if bad else 'ok':6} {kind:16} {text}" + (f"\n       {words}" if bad else ""), flush=True)
             for what, value in errors.items():
                 worst[kind, what] = max(value, worst.get((kind, what), 0))
     for kind, _ in KINDS:
-        print(f"worst  {kind:14} " + " ".join(f"{what} {value:.1e}" for (k, what), value in worst.items() if k == kind))
+        print(f"worst  {kind:16} " + " ".join(f"{what} {value:.1e}" for (k, what), value in worst.items() if k == kind))
     print(f"{count} models, {failed} failed")
     return 1 if failed else 0
 

@@ -70,7 +70,9 @@ def official_model(folder, config):
     rows, width = state["backbone.embeddings.weight"].shape
     model = MambaForCausalLM(MambaConfig(
         vocab_size=rows, hidden_size=width, num_hidden_layers=config["n_layer"], state_size=ssm.get("d_state", 16),
-        conv_kernel=ssm.get("d_conv", 4), expand=ssm.get("expand", 2), eos_token_id=0))
+        conv_kernel=ssm.get("d_conv", 4), expand=ssm.get("expand", 2), use_bias=ssm.get("bias", False),
+        use_conv_bias=ssm.get("conv_bias", True), time_step_rank=ssm.get("dt_rank", "auto"),
+        tie_word_embeddings=config.get("tie_embeddings", True), eos_token_id=0))
     model.load_state_dict(state)
     return model.float()
 
@@ -195,15 +197,24 @@ def tiny_folders(root):
     SiglipImageProcessor(size={"height": 31, "width": 31}).save_pretrained(root / "siglip")
     for name in ("mamba-hf", "pythia"):
         (root / name / "tokenizer.json").write_bytes((ROOT / "configs/quickstart/tokenizer.json").read_bytes())
-    official = root / "mamba-official"
-    official.mkdir()
-    state = {name.replace("backbone.embeddings.", "backbone.embedding."): value
-             for name, value in models["mamba-hf"].state_dict().items()}
-    torch.save(state, official / "pytorch_model.bin")
-    (official / "config.json").write_text(json.dumps({
-        "d_model": 16, "n_layer": 2, "vocab_size": 465, "ssm_cfg": {"d_state": 4}, "rms_norm": True, "residual_in_fp32": True,
-        "fused_add_norm": True, "pad_vocab_size_multiple": 8}))
+    write_official(root / "mamba-official", models["mamba-hf"], {"ssm_cfg": {"d_state": 4}})
+    options = MambaForCausalLM(MambaConfig(
+        vocab_size=472, hidden_size=16, state_size=4, num_hidden_layers=2, time_step_rank=3, use_bias=True,
+        use_conv_bias=False, tie_word_embeddings=False))
+    for parameter in options.parameters():
+        torch.nn.init.normal_(parameter, 0, 0.4)
+    write_official(root / "mamba-official-options", options, {
+        "ssm_cfg": {"d_state": 4, "dt_rank": 3, "bias": True, "conv_bias": False}, "tie_embeddings": False})
     return sorted(root.iterdir())
+
+
+def write_official(folder, model, config):
+    folder.mkdir()
+    torch.save({name.replace("backbone.embeddings.", "backbone.embedding."): value
+                for name, value in model.state_dict().items()}, folder / "pytorch_model.bin")
+    (folder / "config.json").write_text(json.dumps({
+        "d_model": 16, "n_layer": 2, "vocab_size": 465, "rms_norm": True, "residual_in_fp32": True,
+        "fused_add_norm": True, "pad_vocab_size_multiple": 8, **config}))
 
 
 def main(path, arguments):
