@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <limits>
 
 #include "tests/app/tiny_run.h"
@@ -225,6 +226,21 @@ TEST(Convert, AConfigThatIsNotTheWeightsIsAnErrorAndLeavesNothing) {
     EXPECT_EQ(files_in(folder / ""), std::vector<std::string>{"official"}) << to;
     EXPECT_EQ(convert(official, out, "safetensors").code, 4) << to;
   }
+}
+
+TEST(Convert, ADiskThatFillsUpIsLeftAsItWas) {
+  struct FullDisk : io::FileSystem {
+    int write_synced(const std::string& path, std::string_view bytes) override {
+      return path.find("config.json") == std::string::npos ? FileSystem::write_synced(path, bytes) : ENOSPC;
+    }
+  } full;
+  const test::Folder folder;
+  const std::string official = copy_of("mamba_official", folder, "official");
+  io::FileSystem* before = io::FileSystem::replace(&full);
+  const auto outcome = convert(official, (folder / "out").string(), "hf");
+  io::FileSystem::replace(before);
+  EXPECT_EQ(outcome.code, 6) << outcome.err;
+  EXPECT_EQ(files_in(folder / ""), std::vector<std::string>{"official"});
 }
 
 TEST(Convert, ATiedHeadWithOtherValuesIsAnError) {

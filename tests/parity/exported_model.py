@@ -174,7 +174,7 @@ def refusals():
             ({"input_ids": ids + 469}, "[input_ids] expected ids of 0 to 471, or -200 for a picture, got 472"),
             ({"input_ids": each, "pixel_values": pixels[..., 1:].contiguous()}, f"[pixel_values] expected [I, 3, {SIDE}, {SIDE}]"),
             ({"input_ids": ids.float()}, "input_ids] expected integers"),
-            ({"input_ids": ids, "attention_mask": ids}, "attention_mask] expected values of 0 and 1"),
+            ({"input_ids": ids, "attention_mask": ids.clone()}, "attention_mask] expected values of 0 and 1"),
             ({"input_ids": ids, "attention_mask": torch.ones(1, 4)}, "attention_mask] expected the shape of input_ids")]
 
 
