@@ -1,12 +1,16 @@
 #include "vlmamba/core/log.h"
 
-#include <spdlog/sinks/basic_file_sink.h>
+#include <fcntl.h>
+#include <spdlog/sinks/base_sink.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <cstring>
 #include <memory>
+#include <mutex>
 
 #include "vlmamba/core/error.h"
 #include "vlmamba/core/text.h"
@@ -15,6 +19,46 @@ namespace vlmamba::log {
 namespace {
 
 constexpr double kTerminalInterval = 0.2, kFileInterval = 10;  // seconds
+
+// Lines that a full disk refuses are kept and written before the next one; the first failure is told.
+class LogFile final : public spdlog::sinks::base_sink<std::mutex> {
+ public:
+  explicit LogFile(const std::string& path)
+      : path_(path), descriptor_(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644)) {
+    if (descriptor_ < 0)
+      throw Error(ExitCode::kIo, path, std::string("expected to open the log, got: ") + std::strerror(errno));
+  }
+  ~LogFile() override { ::close(descriptor_); }
+
+ private:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    spdlog::memory_buf_t line;
+    formatter_->format(message, line);
+    kept_.append(line.data(), line.size());
+    flush_();
+  }
+
+  void flush_() override {
+    while (!kept_.empty()) {
+      const ssize_t written = ::write(descriptor_, kept_.data(), kept_.size());
+      if (written < 0 && errno == EINTR) continue;
+      if (written <= 0) return tell(written < 0 ? errno : ENOSPC);
+      kept_.erase(0, static_cast<size_t>(written));
+    }
+    told_ = false;
+  }
+
+  void tell(int number) {
+    if (told_) return;
+    told_ = true;
+    std::fprintf(stderr, "warning: [%s] expected to append a line, got: %s; it is kept and written later\n",
+                 path_.c_str(), std::strerror(number));
+  }
+
+  std::string path_, kept_;
+  int descriptor_;
+  bool told_ = false;
+};
 
 std::shared_ptr<spdlog::logger> file_logger;
 std::string quiet_prefix;  // of a process that only warns
@@ -44,14 +88,8 @@ void quieten(const std::string& prefix) { quiet_prefix = prefix; }
 void set_file(const std::string& path) {
   file_logger.reset();
   if (path.empty()) return;
-  try {
-    file_logger =
-        std::make_shared<spdlog::logger>("vlmamba", std::make_shared<spdlog::sinks::basic_file_sink_mt>(path));
-  } catch (const spdlog::spdlog_ex& error) {
-    throw Error(ExitCode::kIo, path, std::string("expected to open the log, got: ") + error.what());
-  }
+  file_logger = std::make_shared<spdlog::logger>("vlmamba", std::make_shared<LogFile>(path));
   file_logger->set_pattern("%Y-%m-%d %H:%M:%S %l: %v");
-  file_logger->flush_on(spdlog::level::info);
 }
 
 Progress::Progress(std::string name, int64_t total, int64_t done)

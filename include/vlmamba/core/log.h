@@ -9,7 +9,8 @@ namespace vlmamba::log {
 void info(const std::string& line);
 void warn(const std::string& line);
 
-/// Appends everything that follows to `path` too; empty: to no file. Throws Error (kIo) if it cannot be opened.
+/// Appends everything that follows to `path` too; empty: to no file. Throws Error (kIo) if it cannot be opened. A full
+/// disk stops nothing: lines that it refuses come later.
 void set_file(const std::string& path);
 
 /// From here on only warnings go to stderr, behind `prefix`, and no progress: for all processes of a run but the first.
