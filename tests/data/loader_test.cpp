@@ -5,8 +5,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
+#include <cstdio>
 #include <filesystem>
+#include <random>
 #include <set>
 
 #include "vlmamba/core/error.h"
@@ -107,6 +110,35 @@ TEST_F(Data, StepsAreTheSameForAnyNumberOfThreadsAndFromAnyStart) {
         }
       }
     }
+}
+
+// A stage of three epochs that is stopped at any steps: no record comes twice in an epoch, none is missing.
+TEST_F(Data, AStoppedStageReadsTheRecordsOfAWholeOneInTheSameOrder) {
+  constexpr int64_t kSteps = 15;  // of two records, of ten
+  const auto read = [&](int64_t threads, std::vector<int64_t> stops) {
+    stops.push_back(kSteps);
+    std::vector<std::string> ids;
+    int64_t step = 0;
+    for (const int64_t stop : stops) {
+      auto part = loader({2, 1, threads}, step);
+      for (; step < stop; ++step)
+        for (const auto& batch : part.next().micro_batches)
+          ids.insert(ids.end(), batch.sample_ids.begin(), batch.sample_ids.end());
+    }
+    return ids;
+  };
+  const auto whole = read(0, {});
+  for (auto epoch = whole.begin(); epoch != whole.end(); epoch += 10)
+    EXPECT_EQ(std::set<std::string>(epoch, epoch + 10).size(), 10u);
+  std::mt19937 random(5);
+  constexpr int kStops = 50;
+  for (int i = 0; i < kStops; ++i) {
+    std::vector<int64_t> stops(1 + random() % 3);
+    for (auto& stop : stops) stop = static_cast<int64_t>(random() % kSteps);
+    std::sort(stops.begin(), stops.end());
+    ASSERT_EQ(read(std::array{0, 1, 4}[random() % 3], stops), whole) << testing::PrintToString(stops);
+  }
+  std::printf("stages stopped up to three times in three epochs: %d, of the same order: %d\n", kStops, kStops);
 }
 
 TEST_F(Data, AFailureComesAtItsOwnStep) {
