@@ -140,6 +140,7 @@ std::map<std::string, std::string> checkpoint_companions(const RunConfig& config
 CheckpointPlace find_checkpoint(const std::string& path) {
   const fs::path folder = fs::absolute(path).lexically_normal();
   if (fs::exists(folder / "manifest.json")) {
+    io::verify_checkpoint(folder.string());
     const std::string where = (folder / "state.json").string();
     const auto state = io::read_json(where, ExitCode::kWeights);
     CheckpointPlace place{folder.string(), folder.string(),
@@ -161,11 +162,10 @@ CheckpointPlace find_checkpoint(const std::string& path) {
     throw Error(ExitCode::kWeights, path,
                 "expected a run or a checkpoint, got a model that was exported for transformers; `vlmamba convert --to "
                 "checkpoint` makes a checkpoint of it");
-  const auto config = io::read_config<RunConfig>((folder / kConfig).string(), {});
+  const auto config = read_saved_config((folder / kConfig).string());
   for (auto stage = config.stages.rbegin(); stage != config.stages.rend(); ++stage) {
     const io::CheckpointFolder checkpoints((folder / stage->name / "checkpoints").string());
-    if (const auto step =
-            checkpoints.newest([](const std::string& why) { log::warn("passing over a damaged checkpoint: " + why); }))
+    if (const auto step = newest_whole(checkpoints))
       return {checkpoints.step_path(*step), folder.string(), stage->name, *step};
   }
   throw Error(ExitCode::kWeights, path, "expected a run with a whole checkpoint, got none");
@@ -180,8 +180,7 @@ LoadedModel load_checkpoint(const std::string& path, const Extensions& extension
                             const std::vector<std::string>& overrides, const LoadOptions& options) {
   LoadedModel loaded{find_checkpoint(path), {}, {}, nullptr};
   const std::string& folder = loaded.place.folder;
-  io::verify_checkpoint(folder);
-  loaded.config = resolved(io::read_config<RunConfig>(folder + "/" + kConfig, overrides));
+  loaded.config = read_saved_config(folder + "/" + kConfig, overrides);
   loaded.tokenizer = Tokenizer::load(folder + "/tokenizer.json");
   ModelConfig architecture = architecture_of(loaded.config);
   check_vocabulary(loaded.tokenizer, folder + "/tokenizer.json", architecture.language_model.vocab_size);
@@ -195,7 +194,7 @@ LoadedModel load_checkpoint(const std::string& path, const Extensions& extension
       const auto name = vision(stored.substr(kEncoder.size()));
       return name ? std::optional(std::string(kEncoder) + *name) : std::nullopt;
     };
-  const io::WeightFiles files(folder + "/model.safetensors");
+  const io::WeightFiles files(folder);
   const auto build = [&](at::Device device) {
     return build_without_values(architecture, extensions, options.type, device);
   };

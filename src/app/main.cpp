@@ -41,7 +41,7 @@ int main(int argc, char** argv, const Extensions& extensions) {
   std::vector<Command> commands;
   for (const auto add : {add_train, add_evaluate, add_score, add_sweep, add_report, add_compare, add_generate, add_chat,
                          add_inspect, add_convert, add_forward, add_tokenize, add_preprocess, add_check_data,
-                         add_show_labels, add_reference, add_bench})
+                         add_show_labels, add_replay, add_reference, add_bench})
     commands.push_back(add(app, extensions));
   try {
     app.parse(argc, argv);

@@ -4,32 +4,23 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include <optional>
-
+#include "src/app/predecessor.h"
 #include "vlmamba/core/log.h"
-#include "vlmamba/io/checkpoint_folder.h"
 #include "vlmamba/model/weights.h"
+#include "vlmamba/nn/parameters.h"
 
 namespace vlmamba::app {
 namespace {
 
-io::CheckpointFolder checkpoints_of(const RunConfig& config, size_t stage) {
-  return io::CheckpointFolder(config.output_dir + "/" + config.stages[stage].name + "/checkpoints");
-}
-
-// The newest whole checkpoint of a stage, or none where there is none at all. A stage whose checkpoints are all damaged
-// is no fresh one.
-std::optional<int64_t> newest_whole(const RunConfig& config, size_t stage) {
-  std::string last_damage;
-  const auto step = checkpoints_of(config, stage).newest([&](const std::string& why) {
-    log::warn("passing over a damaged checkpoint: " + why);
-    last_damage = why;
-  });
-  if (!step && !last_damage.empty())
-    throw Error(ExitCode::kWeights, config.output_dir + "/" + config.stages[stage].name,
-                "expected a whole checkpoint, got only damaged ones; bring one back, or remove them to train the stage "
-                "anew");
-  return step;
+std::shared_ptr<VlMamba> build(const RunConfig& config, const Extensions& extensions, const StartingPoint& start) {
+  const auto seed = static_cast<uint64_t>(config.seed);
+  if (!start.has_checkpoint()) return build_model(config.model, seed, extensions.connectors);
+  ModelConfig model = config.model;
+  for (std::string* weights :
+       {&model.vision_encoder.pretrained, &model.connector.pretrained, &model.language_model.pretrained})
+    weights->clear();
+  const nn::WithoutValues without_values(at::kFloat);
+  return build_model(model, seed, extensions.connectors);
 }
 
 }  // namespace
@@ -45,65 +36,49 @@ RunLock::RunLock(const std::string& run) {
 
 RunLock::~RunLock() { ::close(descriptor_); }
 
-Run::Run(const RunConfig& config, const Extensions& extensions, std::shared_ptr<Comm> comm,
+Run::Run(const RunConfig& config, const Extensions& extensions, std::shared_ptr<Comm> comm, StartingPoint start,
          std::function<bool()> stop_requested)
     : config_(config),
       comm_(std::move(comm)),
+      start_(std::move(start)),
       stop_requested_(std::move(stop_requested)),
       tokenizer_(load_tokenizer(config)),
-      model_(build_model(config.model, static_cast<uint64_t>(config.seed), extensions.connectors)) {
+      model_(build(config, extensions, start_)) {
   place_model(*model_, config.device, comm_->local_rank());
 }
 
-// Rank 0 looks and tells the others, so that all do the same whatever the disk shows them.
-std::optional<int64_t> Run::newest(size_t stage) const {
-  std::string found;
-  if (comm_->is_first())
-    if (const auto step = newest_whole(config_, stage)) found = std::to_string(*step);
-  found = comm_->broadcast(found, 0);
-  return found.empty() ? std::nullopt : std::optional<int64_t>(std::stoll(found));
-}
-
 ExitCode Run::train(const std::vector<size_t>& chosen) {
-  // The last stage that was begun is continued; what came before it is finished.
-  size_t first = 0;
-  for (size_t i = 0; i < chosen.size(); ++i)
-    if (newest(chosen[i])) first = i;
-  if (!newest(chosen[first]) && chosen[first] > 0) start_from_stage_before(chosen[first]);
-  for (size_t i = first; i < chosen.size(); ++i)
-    if (train_stage(chosen[i]) == StageEnd::kStopped) {
-      log::info("stopped in good order; continue with: vlmamba train --resume " + config_.output_dir);
-      return ExitCode::kPreempted;
-    }
+  const std::string& name = config_.stages[start_.stage].name;
+  if (start_.has_checkpoint()) check_predecessor(config_, tokenizer_, start_.checkpoint);
+  if (start_.has_checkpoint() && !start_.step) {
+    load_weights(*model_, start_.checkpoint);
+    log::info("stage " + name + " starts from " + start_.checkpoint);
+  } else if (!start_.step && start_.stage > 0) {
+    log::info("stage " + name + " starts from the parts' own weights");
+  }
+  for (const size_t stage : chosen) {
+    if (stage < start_.stage) continue;
+    if (train_stage(stage, stage == start_.stage ? start_.step : std::nullopt) == StageEnd::kFinished) continue;
+    log::info("stopped in good order; continue with: vlmamba train --resume " + config_.output_dir);
+    return ExitCode::kPreempted;
+  }
   log::info("finished: " + config_.output_dir);
   return ExitCode::kOk;
 }
 
-void Run::start_from_stage_before(size_t stage) {
-  const auto step = newest(stage - 1);
-  if (!step) {
-    for (size_t earlier = 0; earlier + 1 < stage; ++earlier)
-      if (newest(earlier))
-        throw Error(ExitCode::kUsage, "--stage " + config_.stages[stage].name,
-                    "expected stage " + config_.stages[stage - 1].name + " to be trained before it, got a run where " +
-                        config_.stages[earlier].name + " is the last");
-    log::info("stage " + config_.stages[stage].name + " starts from the parts' own weights");
-    return;
-  }
-  const std::string folder = checkpoints_of(config_, stage - 1).step_path(*step);
-  load_weights(*model_, folder + "/model.safetensors");
-  log::info("stage " + config_.stages[stage].name + " starts from " + folder);
-}
-
-StageEnd Run::train_stage(size_t index) {
+StageEnd Run::train_stage(size_t index, std::optional<int64_t> step) {
   const StageConfig& stage = config_.stages[index];
+  // Rank 0 indexes the records; the others read its index.
+  if (!comm_->is_first()) comm_->barrier();
   const StageData data =
       load_stage_data(config_, stage, tokenizer_, model_->vision_encoder->num_patches(), config_.output_dir + "/index");
+  if (comm_->is_first()) comm_->barrier();
+  if (!step && stage.init_from) load_predecessor(*model_, config_, tokenizer_, *stage.init_from);
   Trainer trainer(
       *model_, data,
       {stage, static_cast<uint64_t>(config_.seed), static_cast<uint32_t>(index), config_.output_dir + "/" + stage.name,
        checkpoint_companions(config_, tokenizer_), stop_requested_, comm_, config_.distributed});
-  if (const auto step = newest(index)) {
+  if (step) {
     trainer.restore(*step);
     log::info("stage " + stage.name + " resumes at step " + std::to_string(*step) + " of " +
               std::to_string(trainer.total_steps()));

@@ -31,18 +31,23 @@ class Complaints {
 };
 
 bool is_folder_name(const std::string& name) {
-  return !name.empty() && name != "eval" &&
+  static const std::set<std::string> taken{"eval", "index", "parts"};  // of a run
+  return !name.empty() && !taken.contains(name) &&
          std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) || c == '_' || c == '-'; });
 }
 
+const std::set<std::string>& parts() {
+  static const std::set<std::string> all{"vision_encoder", "connector", "language_model"};
+  return all;
+}
+
 void check_stage(const StageConfig& stage, const std::string& key, Complaints& complaints) {
-  static const std::set<std::string> parts{"vision_encoder", "connector", "language_model"};
   complaints.unless(!stage.trainable.empty(), key + ".trainable", "expected at least one part, got none");
   for (const auto& part : stage.trainable)
-    complaints.unless(parts.contains(part), key + ".trainable",
+    complaints.unless(parts().contains(part), key + ".trainable",
                       "expected vision_encoder, connector or language_model, got \"" + part + "\"");
   for (const auto& [part, own] : stage.optimizer.parts)
-    complaints.unless(parts.contains(part), key + ".optimizer.parts",
+    complaints.unless(parts().contains(part), key + ".optimizer.parts",
                       "expected vision_encoder, connector or language_model, got \"" + part + "\"");
   complaints.unless(stage.batch.global_batch % stage.batch.micro_batch == 0, key + ".batch.micro_batch",
                     "expected a divisor of global_batch (" + std::to_string(stage.batch.global_batch) + "), got " +
@@ -52,8 +57,18 @@ void check_stage(const StageConfig& stage, const std::string& key, Complaints& c
                     "expected steps or epochs above 0, got 0 of both");
   complaints.unless(stage.validate_every == 0 || stage.data.validation_records > 0, key + ".validate_every",
                     "expected 0 without data.validation_records, got " + std::to_string(stage.validate_every));
+  complaints.unless(stage.checkpoint.keep_best == KeepBest::kNone || stage.data.validation_records > 0,
+                    key + ".checkpoint.keep_best",
+                    "expected none without data.validation_records, got validation_loss");
   for (const auto& set : stage.data.sets)
     complaints.unless(!set.records.empty(), key + ".data.sets.records", "expected a file, got none");
+}
+
+void check_init(const InitFromConfig& init, const std::string& key, Complaints& complaints) {
+  complaints.unless(!init.checkpoint.empty(), key + ".checkpoint", "expected a checkpoint or a file, got none");
+  for (const auto& part : init.parts)
+    complaints.unless(parts().contains(part), key + ".parts",
+                      "expected vision_encoder, connector or language_model, got \"" + part + "\"");
 }
 
 bool is_known_benchmark(const std::string& kind) {
@@ -98,10 +113,12 @@ void check_run_config(const RunConfig& config, const std::string& where) {
   for (size_t i = 0; i < config.stages.size(); ++i) {
     const auto& stage = config.stages[i];
     const std::string key = "stages." + (stage.name.empty() ? std::to_string(i) : stage.name);
-    complaints.unless(is_folder_name(stage.name), key + ".name",
-                      "expected letters, digits, _ and - (not \"eval\"), got \"" + stage.name + "\"");
+    complaints.unless(
+        is_folder_name(stage.name), key + ".name",
+        "expected letters, digits, _ and - (not \"eval\", \"index\" or \"parts\"), got \"" + stage.name + "\"");
     complaints.unless(names.insert(stage.name).second, key + ".name", "expected names that differ, got this one twice");
     check_stage(stage, key, complaints);
+    if (stage.init_from) check_init(*stage.init_from, key + ".init_from", complaints);
   }
   check_tasks(config.eval, complaints);
   complaints.throw_if_any();
@@ -118,11 +135,13 @@ RunConfig resolved(RunConfig config) {
   for (std::string* path : {&config.tokenizer, &config.model.vision_encoder.pretrained,
                             &config.model.connector.pretrained, &config.model.language_model.pretrained})
     *path = absolute(*path, config.weights_root);
-  for (auto& stage : config.stages)
+  for (auto& stage : config.stages) {
+    if (stage.init_from) stage.init_from->checkpoint = absolute(stage.init_from->checkpoint, config.weights_root);
     for (auto& set : stage.data.sets) {
       set.records = absolute(set.records, config.data_root);
       set.image_root = folder(set.image_root, config.data_root);
     }
+  }
   for (auto& task : config.eval.tasks) {
     task.questions = absolute(task.questions, config.data_root);
     task.data = absolute(task.data, config.data_root);
@@ -143,6 +162,19 @@ EvalConfig read_eval_config(const std::string& path, const std::vector<std::stri
   const auto config = io::read_config<RunConfig>(path, overrides);
   check_eval_config(config.eval, path);
   return resolved(config).eval;
+}
+
+RunConfig read_saved_config(const std::string& path, const std::vector<std::string>& overrides) {
+  const auto read = [&](const std::vector<std::string>& changes) {
+    return resolved(io::read_config<RunConfig>(path, changes));
+  };
+  try {
+    const RunConfig saved = read({});
+    if (overrides.empty()) return saved;
+  } catch (const Error& error) {
+    throw Error(ExitCode::kWeights, std::string(error.what()) + "\n(a run's own config that was changed or damaged)");
+  }
+  return read(overrides);
 }
 
 }  // namespace vlmamba::app

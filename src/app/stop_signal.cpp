@@ -16,13 +16,12 @@ void on_stop_signal(int signal) {
 
 StopSignal::StopSignal() {
   stop_signal = 0;
-  before_term_ = std::signal(SIGTERM, on_stop_signal);
-  before_int_ = std::signal(SIGINT, on_stop_signal);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) before_[signal] = std::signal(signal, on_stop_signal);
+  if (before_[SIGHUP] == SIG_IGN) std::signal(SIGHUP, SIG_IGN);
 }
 
 StopSignal::~StopSignal() {
-  std::signal(SIGTERM, before_term_);
-  std::signal(SIGINT, before_int_);
+  for (const auto& [signal, before] : before_) std::signal(signal, before);
 }
 
 bool StopSignal::received() { return stop_signal != 0; }

@@ -1,12 +1,14 @@
 #pragma once
 
+#include <map>
+
 namespace vlmamba::app {
 
 /// While it lives, the first of these signals asks for an end in good order, which the program looks out for; the
 /// second ends the program at once. One at a time.
 class StopSignal {
  public:
-  /// SIGTERM and SIGINT.
+  /// SIGTERM, SIGINT, and SIGHUP, where it is not ignored (nohup).
   StopSignal();
   ~StopSignal();
   StopSignal(const StopSignal&) = delete;
@@ -15,8 +17,7 @@ class StopSignal {
   static bool received();
 
  private:
-  void (*before_term_)(int);
-  void (*before_int_)(int);
+  std::map<int, void (*)(int)> before_;  // by signal
 };
 
 }  // namespace vlmamba::app

@@ -44,7 +44,7 @@ AnswerJournal::AnswerJournal(std::string folder, const Shard& shard, const std::
   header_ = header.to_string() + "\n";
   const size_t kept = fs::exists(path_) ? read(path_) : 0;
   reread();
-  file_ = std::make_unique<io::AppendFile>(path_, kept);
+  file_ = std::make_unique<io::JournalFile>(path_, kept);
   if (kept == 0) file_->append(header_);
 }
 

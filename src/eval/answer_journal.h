@@ -6,7 +6,7 @@
 #include <unordered_map>
 
 #include "vlmamba/eval/evaluator.h"
-#include "vlmamba/io/append_file.h"
+#include "vlmamba/io/journal_file.h"
 
 namespace vlmamba {
 
@@ -34,7 +34,7 @@ class AnswerJournal {
 
   std::string folder_, path_, header_;
   std::unordered_map<std::string, std::string> answers_;
-  std::unique_ptr<io::AppendFile> file_;
+  std::unique_ptr<io::JournalFile> file_;
 };
 
 }  // namespace vlmamba

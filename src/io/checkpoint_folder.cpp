@@ -7,9 +7,8 @@
 #include <filesystem>
 
 #include "vlmamba/io/atomic_file.h"
-#include "vlmamba/io/json.h"
+#include "vlmamba/io/checkpoint_manifest.h"
 #include "vlmamba/io/mapped_file.h"
-#include "vlmamba/io/sha256.h"
 
 namespace vlmamba::io {
 namespace {
@@ -17,44 +16,89 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kPrefix = "step_";
-constexpr const char* kManifest = "manifest.json";
-constexpr const char* kUnfinished = ".unfinished";
-
-void check_written(int failure, const std::string& path, size_t bytes) {
-  if (failure != 0)
-    throw Error(ExitCode::kIo, path,
-                "expected to write " + std::to_string(bytes) + " bytes, got: " + std::strerror(failure) +
-                    "; earlier checkpoints are intact");
-}
+constexpr std::string_view kUnfinished = ".unfinished";
 
 // A folder under construction that is removed unless it was given its name.
 class Unfinished {
  public:
-  explicit Unfinished(const std::string& path) : path_(path) {
-    std::error_code failed;
-    fs::remove_all(path_, failed);
-    fs::create_directories(path_, failed);
-    check_written(failed.value(), path_, 0);
-  }
-  ~Unfinished() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  void write(const std::string& name, const std::string& bytes) const {
-    const std::string path = path_ + "/" + name;
-    check_written(FileSystem::current().write_synced(path, bytes), path, bytes.size());
+  explicit Unfinished(std::string path) : path_(std::move(path)) { FileSystem::current().remove(path_); }
+  ~Unfinished() { FileSystem::current().remove(path_); }
+
+  void make() const { make_folder(path_); }
+  CheckpointManifest::File write(const std::string& name, const Content& content) const {
+    FileWriter file(path_ + "/" + name);
+    content.write([&](std::string_view bytes) { file.write(bytes); });
+    return {content.bytes, file.finish(), ""};
   }
   void finish(const std::string& as) const {
-    std::error_code ignored;
-    fs::remove_all(as, ignored);  // a damaged one of the same step
-    check_written(FileSystem::current().rename(path_, as), as, 0);
+    if (const int failure = FileSystem::current().sync_folder(path_); failure != 0)
+      throw WriteError(path_, "sync the folder", failure);
+    FileSystem::current().remove(as);  // a damaged one of the same name
+    rename_synced(path_, as);
   }
 
  private:
   std::string path_;
 };
 
+void verify_file(const std::string& path, const CheckpointManifest::File& expected, const std::string& role) {
+  const auto refuse = [&](const std::string& message) { throw Error(ExitCode::kWeights, path, message + role); };
+  std::error_code failed;
+  const auto status = fs::status(path, failed);
+  if (!fs::exists(status)) refuse("expected a file, got no such file");
+  if (!fs::is_regular_file(status)) refuse("expected a file, got something else");
+  if (const auto size = fs::file_size(path, failed); failed || size != expected.bytes)
+    refuse("expected " + std::to_string(expected.bytes) + " bytes, got " + std::to_string(failed ? 0 : size));
+  if (const std::string got = sha256(MappedFile(path)); got != expected.sha256)
+    refuse("expected SHA-256 " + expected.sha256.substr(0, 12) + "…, got " + got.substr(0, 12) +
+           "…: the file was changed");
+}
+
+bool is_as_written(const SharedFile& file) {
+  try {
+    verify_file(file.path, {file.bytes, file.sha256, ""}, "");
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 }  // namespace
+
+SharedFile SharedFiles::put(const std::string& name, const Content& content) const {
+  constexpr size_t kDigits = 16;
+  const std::string hash = sha256(content);
+  SharedFile file{folder_ + "/" + name + "-" + hash.substr(0, kDigits) + ".safetensors", content.bytes, hash};
+  if (is_as_written(file)) return file;
+  make_folder(folder_);
+  write_file_atomically(file.path, content);
+  return file;
+}
+
+uint64_t CheckpointContent::bytes() const {
+  uint64_t sum = 0;
+  for (const auto& [name, content] : files) sum += content.bytes;
+  return sum;
+}
+
+void write_checkpoint(const std::string& folder, const CheckpointContent& content) {
+  const Unfinished unfinished(folder + std::string(kUnfinished));
+  unfinished.make();
+  CheckpointManifest manifest;
+  for (const auto& [name, file] : content.files) manifest.files[name] = unfinished.write(name, file);
+  for (const auto& [name, file] : content.references)
+    manifest.references[name] = {file.bytes, file.sha256,
+                                 fs::path(file.path).lexically_proximate(fs::absolute(folder)).string()};
+  unfinished.write(kManifestName, content_of(manifest.to_string()));
+  unfinished.finish(folder);
+}
+
+void verify_checkpoint(const std::string& folder) {
+  const CheckpointManifest manifest = read_manifest(folder);
+  for (const auto& [name, file] : manifest.files) verify_file(folder + "/" + name, file, "");
+  for (const auto& [name, file] : manifest.references)
+    verify_file(referenced_path(folder, file), file, "; " + folder + " refers to it for its " + name);
+}
 
 std::string CheckpointFolder::step_path(int64_t step) const {
   char name[32];
@@ -77,58 +121,53 @@ std::vector<int64_t> CheckpointFolder::steps() const {
   return found;
 }
 
-void CheckpointFolder::write(int64_t step, const std::map<std::string, std::function<std::string()>>& files,
-                             int64_t keep_last) const {
-  const std::string target = step_path(step);
-  const Unfinished folder(target + kUnfinished);
-  Json entries = Json::object();
-  for (const auto& [name, make_bytes] : files) {
-    const std::string bytes = make_bytes();
-    folder.write(name, bytes);
-    Json& entry = entries.append(name, Json::object());
-    entry.set("bytes", static_cast<int64_t>(bytes.size()));
-    entry.set("sha256", sha256(bytes));
-  }
-  Json manifest = Json::object();
-  manifest.set("files", std::move(entries));
-  folder.write(kManifest, manifest.to_string(2));
-  folder.finish(target);
-  write_file_atomically(path_ + "/latest", fs::path(target).filename().string() + "\n");
+void CheckpointFolder::write(int64_t step, const CheckpointContent& content) const try {
+  write_checkpoint(step_path(step), content);
+  write_file_atomically(path_ + "/latest", fs::path(step_path(step)).filename().string() + "\n");
+} catch (const WriteError& error) {
+  const uint64_t wanted = content.bytes(), free = free_bytes(path_);
+  std::string why = error.what();
+  if (error.disk_full())
+    why = std::string(std::strerror(error.number())) + ", " + std::to_string(free) + " bytes free" +
+          (free < wanted ? ", " + std::to_string(wanted - free) + " missing" : "");
+  throw Error(
+      ExitCode::kIo, step_path(step),
+      "expected to write " + std::to_string(wanted) + " bytes, got: " + why + "; earlier checkpoints are intact");
+}
+
+void CheckpointFolder::retain(int64_t keep_last, std::optional<int64_t> best) const {
   const auto all = steps();
-  for (size_t i = static_cast<size_t>(keep_last); keep_last > 0 && i < all.size(); ++i) {
-    std::error_code ignored;
-    fs::remove_all(step_path(all[i]), ignored);
+  for (size_t i = static_cast<size_t>(keep_last); keep_last > 0 && i < all.size(); ++i)
+    if (all[i] != best) FileSystem::current().remove(step_path(all[i]));
+}
+
+void CheckpointFolder::continue_from(int64_t step) const {
+  FileSystem& files = FileSystem::current();
+  std::error_code failed;
+  std::vector<std::string> unfinished;
+  for (const auto& entry : fs::directory_iterator(path_, failed))
+    if (entry.path().string().ends_with(kUnfinished)) unfinished.push_back(entry.path().string());
+  for (const auto& path : unfinished) files.remove(path);
+  for (const int64_t later : steps()) {
+    if (later <= step) break;
+    const std::string aside = step_path(later) + ".damaged";
+    files.remove(aside);
+    rename_synced(step_path(later), aside);
   }
 }
 
-std::optional<int64_t> CheckpointFolder::newest(const std::function<void(const std::string&)>& skipped) const {
+std::optional<int64_t> CheckpointFolder::newest(const std::function<void(const std::string&)>& skipped,
+                                                const std::function<void(int64_t)>& check) const {
   for (const int64_t step : steps()) {
     try {
       verify_checkpoint(step_path(step));
+      check(step);
       return step;
     } catch (const Error& error) {
       skipped(error.what());
     }
   }
   return {};
-}
-
-void verify_checkpoint(const std::string& step_folder) {
-  const std::string where = step_folder + "/" + kManifest;
-  const Json manifest = read_json(where, ExitCode::kWeights);
-  for (const auto& [name, entry] :
-       require(manifest, "files", Json::Kind::kObject, where, ExitCode::kWeights).members()) {
-    const std::string path = step_folder + "/" + name;
-    const MappedFile file(path);
-    const int64_t size = require(entry, "bytes", Json::Kind::kInteger, where, ExitCode::kWeights).as_integer();
-    if (static_cast<int64_t>(file.bytes().size()) != size)
-      throw Error(ExitCode::kWeights, path,
-                  "expected " + std::to_string(size) + " bytes, got " + std::to_string(file.bytes().size()));
-    const auto& hash = require(entry, "sha256", Json::Kind::kString, where, ExitCode::kWeights).as_string();
-    if (const std::string got = sha256(file); got != hash)
-      throw Error(ExitCode::kWeights, path,
-                  "expected SHA-256 " + hash.substr(0, 12) + "…, got " + got.substr(0, 12) + "…: the file was changed");
-  }
 }
 
 }  // namespace vlmamba::io

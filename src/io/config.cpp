@@ -156,17 +156,26 @@ std::string join(const std::string& path, std::string_view key) {
   return path.empty() ? std::string(key) : path + "." + std::string(key);
 }
 
-std::string number_text(double value) {
-  char buffer[32];
-  return {buffer, std::to_chars(buffer, buffer + sizeof buffer, value).ptr};
+std::string range_text(const Range& range, const std::string& joint) {
+  const auto text = [](double value) {
+    char buffer[32];
+    const bool whole = value == std::floor(value) && std::abs(value) < 1e15;
+    return std::string(buffer, (whole ? std::to_chars(buffer, buffer + sizeof buffer, static_cast<int64_t>(value))
+                                      : std::to_chars(buffer, buffer + sizeof buffer, value))
+                                   .ptr);
+  };
+  std::string bounds;
+  if (std::isfinite(range.least)) bounds = "at least " + text(range.least);
+  if (std::isfinite(range.most))
+    bounds +=
+        (bounds.empty() ? "" : joint) + (range.most_is == Bound::kExcluded ? "below " : "at most ") + text(range.most);
+  return bounds;
 }
 
 void check_range(const Json& json, double value, const std::string& path, const Range& range, ConfigErrors& errors) {
-  if (value >= range.least && value <= range.most) return;
-  std::string wanted;
-  if (std::isfinite(range.least)) wanted = "at least " + number_text(range.least);
-  if (std::isfinite(range.most)) wanted += (wanted.empty() ? "" : " and ") + ("at most " + number_text(range.most));
-  errors.add(json, path, "expected " + wanted + ", got " + quoted(json));
+  const bool below = range.most_is == Bound::kExcluded ? value < range.most : value <= range.most;
+  if (value >= range.least && below) return;
+  errors.add(json, path, "expected " + range_text(range) + ", got " + quoted(json));
 }
 
 }  // namespace detail

@@ -5,9 +5,6 @@
 #include <array>
 #include <chrono>
 #include <cstring>
-#include <filesystem>
-
-#include "vlmamba/core/error.h"
 
 namespace vlmamba::io {
 namespace {
@@ -59,25 +56,21 @@ uint32_t crc32c(std::string_view bytes) {
 }
 
 EventWriter::EventWriter(const std::string& folder) {
-  std::error_code failed;
-  std::filesystem::create_directories(folder, failed);
+  make_folder(folder);
   const auto seconds = static_cast<int64_t>(now());
-  path_ = folder + "/events.out.tfevents." + std::to_string(seconds) + "." + std::to_string(getpid());
-  file_.open(path_, std::ios::binary | std::ios::app);
-  if (!file_)
-    throw Error(ExitCode::kIo, path_, "expected to write TensorBoard events, got " + std::string(std::strerror(errno)));
+  file_ = std::make_unique<AppendFile>(folder + "/events.out.tfevents." + std::to_string(seconds) + "." +
+                                       std::to_string(getpid()));
   write(event(now(), 0, text_field(3, "brain.Event:2")));
 }
 
-void EventWriter::scalar(std::string_view tag, int64_t step, float value, double wall_time) {
+bool EventWriter::scalar(std::string_view tag, int64_t step, float value, double wall_time) {
   const std::string point = text_field(1, tag) + field(2, 5) + bytes_of(value);
-  write(event(wall_time, step, text_field(5, text_field(1, point))));
+  return write(event(wall_time, step, text_field(5, text_field(1, point))));
 }
 
-void EventWriter::write(std::string_view event) {
+bool EventWriter::write(const std::string& event) {
   const std::string length = bytes_of(static_cast<uint64_t>(event.size()));
-  file_ << length << bytes_of(masked(crc32c(length))) << event << bytes_of(masked(crc32c(event))) << std::flush;
-  if (!file_) throw Error(ExitCode::kIo, path_, "expected to write TensorBoard events, got a short write");
+  return file_->append(length + bytes_of(masked(crc32c(length))) + event + bytes_of(masked(crc32c(event))));
 }
 
 }  // namespace vlmamba::io

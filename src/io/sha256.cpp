@@ -3,26 +3,24 @@
 #include <openssl/evp.h>
 
 #include <array>
-#include <memory>
 
 namespace vlmamba::io {
-namespace {
 
-constexpr size_t kStep = size_t{4} << 20;
+struct Sha256::State {
+  EVP_MD_CTX* context = EVP_MD_CTX_new();
+  ~State() { EVP_MD_CTX_free(context); }
+};
 
-// Hashes in parts; `done(begin, end)` is told of each.
-template <typename Done>
-std::string hash(std::string_view bytes, const Done& done) {
-  const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(), &EVP_MD_CTX_free);
-  EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr);
-  for (size_t at = 0; at < bytes.size(); at += kStep) {
-    const auto part = bytes.substr(at, kStep);
-    EVP_DigestUpdate(context.get(), part.data(), part.size());
-    done(at, at + part.size());
-  }
+Sha256::Sha256() : state_(std::make_unique<State>()) { EVP_DigestInit_ex(state_->context, EVP_sha256(), nullptr); }
+
+Sha256::~Sha256() = default;
+
+void Sha256::add(std::string_view bytes) { EVP_DigestUpdate(state_->context, bytes.data(), bytes.size()); }
+
+std::string Sha256::finish() {
   std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
   unsigned int size = 0;
-  EVP_DigestFinal_ex(context.get(), digest.data(), &size);
+  EVP_DigestFinal_ex(state_->context, digest.data(), &size);
   std::string text;
   for (unsigned int i = 0; i < size; ++i) {
     constexpr std::string_view kDigits = "0123456789abcdef";
@@ -32,14 +30,21 @@ std::string hash(std::string_view bytes, const Done& done) {
   return text;
 }
 
-}  // namespace
-
 std::string sha256(std::string_view bytes) {
-  return hash(bytes, [](size_t, size_t) {});
+  Sha256 hash;
+  hash.add(bytes);
+  return hash.finish();
 }
 
 std::string sha256(const MappedFile& file) {
-  return hash(file.bytes(), [&](size_t begin, size_t end) { file.release(begin, end); });
+  constexpr size_t kPart = size_t{4} << 20;
+  Sha256 hash;
+  for (size_t at = 0; at < file.bytes().size(); at += kPart) {
+    const auto part = file.bytes().substr(at, kPart);
+    hash.add(part);
+    file.release(at, at + part.size());
+  }
+  return hash.finish();
 }
 
 }  // namespace vlmamba::io

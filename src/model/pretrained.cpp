@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "vlmamba/core/error.h"
+#include "vlmamba/io/checkpoint_folder.h"
 #include "vlmamba/model/formats/foreign.h"
 #include "vlmamba/model/weights.h"
 #include "vlmamba/nn/parameters.h"
@@ -17,7 +18,9 @@ namespace fs = std::filesystem;
 
 // A checkpoint of this program holds all parts: `part` ("connector.") names the one that is meant.
 io::WeightFiles open_weights(const std::string& path, std::string_view part) {
-  return io::WeightFiles(path, fs::exists(fs::path(path) / "manifest.json") ? part : "");
+  const bool checkpoint = fs::exists(fs::path(path) / "manifest.json");
+  if (checkpoint) io::verify_checkpoint(path);
+  return io::WeightFiles(path, checkpoint ? part : "");
 }
 
 // A file may repeat a tied head; one that differs means that the config is wrong.

@@ -137,17 +137,32 @@ void copy_tensor(const Tensor& to, const io::WeightFiles::Tensor& from, const st
 
 }  // namespace
 
-std::string tensors_to_safetensors(const NamedTensors& tensors) {
-  std::vector<Tensor> kept;
+io::Content safetensors_content(const NamedTensors& tensors) {
   std::vector<io::TensorView> views;
-  for (const auto& [name, original] : tensors) {
-    const Tensor& tensor = kept.emplace_back(original.detach().cpu().contiguous());
+  uint64_t bytes = 0;
+  for (const auto& [name, tensor] : tensors) {
     std::string_view dtype = "F32";
     for (const auto& [spelling, type] : kTypes)
       if (type == tensor.scalar_type()) dtype = spelling;
-    views.push_back({name, std::string(dtype), tensor.sizes().vec(), tensor.const_data_ptr(), tensor.nbytes()});
+    const auto size = static_cast<size_t>(tensor.numel()) * tensor.element_size();
+    views.push_back({name, std::string(dtype), tensor.sizes().vec(), nullptr, size});
+    bytes += size;
   }
-  return io::to_safetensors(views, {});
+  std::string header = io::safetensors_header(views, {});
+  bytes += header.size();
+  return {bytes, [header = std::move(header), tensors](const io::Sink& sink) {
+            sink(header);
+            for (const auto& [name, original] : tensors) {
+              const Tensor tensor = original.detach().cpu().contiguous();
+              sink({static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes()});
+            }
+          }};
+}
+
+std::string tensors_to_safetensors(const NamedTensors& tensors) {
+  std::string bytes;
+  safetensors_content(tensors).write([&](std::string_view part) { bytes += part; });
+  return bytes;
 }
 
 Tensor read_tensor(const io::WeightFiles::Tensor& tensor) {
@@ -206,7 +221,7 @@ void load_weights(torch::nn::Module& module, const std::string& path, const Name
 }
 
 void save_weights(const torch::nn::Module& module, const std::string& path) {
-  io::write_file_atomically(path, tensors_to_safetensors(named_parameters(module)));
+  io::write_file_atomically(path, safetensors_content(named_parameters(module)));
 }
 
 }  // namespace vlmamba

@@ -12,6 +12,8 @@ namespace {
 namespace fs = std::filesystem;
 using io::Json;
 
+constexpr const char* kParts = "parts";  // of a run, beside its stages
+
 std::vector<std::string> names_in(const Json* array) {
   std::vector<std::string> names;
   if (array)
@@ -35,6 +37,19 @@ void link_tree(const fs::path& from, const fs::path& to) {
       link_tree(entry.path(), to / entry.path().filename());
     else
       link_or_copy(entry.path(), to / entry.path().filename());
+  }
+}
+
+// Frozen parts that checkpoints refer to. A name says what is in it; what an earlier try left may be torn.
+void link_parts(const fs::path& from, const fs::path& to) {
+  if (!fs::exists(from)) return;
+  fs::create_directories(to);
+  for (const auto& entry : fs::directory_iterator(from)) {
+    const fs::path part = to / entry.path().filename(), unfinished = part.string() + ".linking";
+    if (fs::exists(part) && fs::equivalent(entry.path(), part)) continue;
+    fs::remove(unfinished);
+    link_or_copy(entry.path(), unfinished);
+    fs::rename(unfinished, part);
   }
 }
 
@@ -86,6 +101,7 @@ void link_stage(const std::string& from_run, const std::string& to_run, const st
   const fs::path to = fs::path(to_run) / stage, unfinished = fs::path(to_run) / (stage + ".linking");
   if (fs::exists(to)) return;
   try {
+    link_parts(fs::path(from_run) / kParts, fs::path(to_run) / kParts);
     fs::remove_all(unfinished);
     link_tree(fs::path(from_run) / stage, unfinished);
     fs::rename(unfinished, to);

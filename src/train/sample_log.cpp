@@ -8,10 +8,19 @@ namespace {
 constexpr int64_t kLogged = 10;  // of each kind
 constexpr size_t kExamples = 5;
 
+SampleCounts over_all_ranks(const SampleCounts& own, Comm& comm) {
+  std::vector<double> numbers;
+  for (const int64_t count : {own.read, own.skipped, own.cut, own.dropped, own.untrained})
+    numbers.push_back(static_cast<double>(count));
+  numbers = comm.sum(numbers);
+  const auto count = [&](size_t i) { return static_cast<int64_t>(numbers[i]); };
+  return {count(0), count(1), count(2), count(3), count(4)};
+}
+
 }  // namespace
 
-void SampleLog::add(const StepBatches& step, SampleCounts& totals) {
-  totals += step.samples;
+void SampleLog::add(const StepBatches& step, Comm& comm, SampleCounts& totals) {
+  totals += over_all_ranks(step.samples, comm);
   for (const auto& [fate, text] : step.remarks) {
     if (logged_[fate]++ < kLogged)
       log::warn(text + (logged_[fate] == kLogged ? " (further ones are only counted)" : ""));

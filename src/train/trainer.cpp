@@ -11,7 +11,9 @@
 #include "vlmamba/core/log.h"
 #include "vlmamba/dist/replicas.h"
 #include "vlmamba/io/config.h"
+#include "vlmamba/train/loss_spike.h"
 #include "vlmamba/train/lr_schedule.h"
+#include "vlmamba/train/nonfinite.h"
 #include "vlmamba/train/run_log.h"
 #include "vlmamba/train/sample_log.h"
 #include "vlmamba/train/stage_summary.h"
@@ -34,6 +36,15 @@ std::string text(const char* format, double value) {
   return buffer;
 }
 
+std::string samples_of(const StepBatches& batches) {
+  constexpr size_t kShown = 200;
+  std::string samples;
+  for (const auto& batch : batches.micro_batches)
+    for (const auto& id : batch.sample_ids)
+      if (samples.size() < kShown) samples += " " + id;
+  return samples + (samples.size() < kShown ? "" : " …");
+}
+
 void check_batch(const StageConfig& stage, int64_t ranks) {
   if (stage.batch.global_batch % stage.batch.micro_batch != 0)
     throw Error(ExitCode::kUsage, "stages." + stage.name + ".batch.micro_batch",
@@ -43,14 +54,6 @@ void check_batch(const StageConfig& stage, int64_t ranks) {
     throw Error(ExitCode::kUsage, "stages." + stage.name + ".batch.global_batch",
                 "expected a multiple of micro_batch x processes (" + std::to_string(stage.batch.micro_batch) + " x " +
                     std::to_string(ranks) + "), got " + std::to_string(stage.batch.global_batch));
-}
-
-SampleCounts of_all_ranks(Comm& comm, const SampleCounts& own) {
-  const auto count = [](int64_t number) { return static_cast<double>(number); };
-  const auto sum =
-      comm.sum({count(own.read), count(own.skipped), count(own.cut), count(own.dropped), count(own.untrained)});
-  const auto total = [&](size_t i) { return static_cast<int64_t>(sum[i]); };
-  return {total(0), total(1), total(2), total(3), total(4)};
 }
 
 }  // namespace
@@ -66,19 +69,40 @@ Trainer::Trainer(VlMamba& model, const StageData& data, Setup setup)
   optimizer_.distribute(model, *setup_.comm, setup_.distributed.bucket_mib << 20);
 }
 
-void Trainer::restore(int64_t step) { state_ = checkpoints_.read(step, model_, optimizer_); }
+void Trainer::restore(int64_t step) {
+  state_ = checkpoints_.read(step, model_, optimizer_);
+  if (setup_.comm->is_first()) checkpoints_.continue_from(step);
+}
 
 std::string Trainer::summary() const { return stage_summary(setup_.stage, model_, optimizer_, data_.epoch_size); }
 
-void Trainer::check_finite(double value, const std::string& what, const StepBatches& batches) const {
+// Stops before the weights change, and leaves the step behind for `vlmamba replay`.
+void Trainer::check_finite(double value, const std::string& what, const StepBatches& batches) {
   if (std::isfinite(value)) return;
-  std::string samples;
-  for (const auto& batch : batches.micro_batches)
-    for (const auto& id : batch.sample_ids)
-      if (samples.size() < 200) samples += " " + id;
-  throw Error(ExitCode::kNonFinite, "stage " + setup_.stage.name + ", step " + std::to_string(state_.step + 1),
+  const int64_t number = state_.step + 1;
+  const NonFiniteStep step{setup_.stage.name,
+                           number,
+                           setup_.seed,
+                           what,
+                           value,
+                           first_non_finite(model_, batches, [this](const Batch& batch) { model_.loss(batch); })};
+  Comm& comm = *setup_.comm;
+  std::string folder = setup_.folder + "/nonfinite_step_" + std::to_string(number);
+  if (!comm.is_first()) folder += "_rank_" + std::to_string(comm.rank());
+  std::string hint = "look at it with: vlmamba replay " + folder;
+  optimizer_.collect_state();
+  for (int64_t rank = 0; rank < comm.size(); ++rank) {  // all come here alike; a launcher ends all when one has ended
+    if (rank == comm.rank()) try {
+        write_nonfinite_step(folder, checkpoints_.content(model_, optimizer_, state_), step, batches);
+      } catch (const Error& error) {
+        hint = std::string("it could not be kept: ") + error.what();
+      }
+    comm.barrier();
+  }
+  throw Error(ExitCode::kNonFinite, "stage " + step.stage + ", step " + std::to_string(number),
               what + ": expected a finite number, got " + text("%g", value) +
-                  "; the weights were not changed, samples:" + samples);
+                  "; first not finite: " + (step.first.empty() ? "nothing when repeated" : step.first) +
+                  "; the weights were not changed, samples:" + samples_of(batches) + "\n  " + hint);
 }
 
 bool Trainer::stop_requested_anywhere() const { return setup_.comm->max({setup_.stop_requested() ? 1.0 : 0.0})[0] > 0; }
@@ -111,14 +135,26 @@ Trainer::StepResult Trainer::train_step(const StepBatches& batches) {
   return {loss, norm, static_cast<int64_t>(counts[0]), static_cast<int64_t>(counts[1])};
 }
 
-void Trainer::write_checkpoint() {
+// A full disk stops a run only where it would lose work: training goes on, and the next checkpoint is tried again.
+void Trainer::save(RunLog* run_log, bool must) {
   optimizer_.collect_state();
-  if (setup_.comm->is_first()) checkpoints_.write(model_, optimizer_, state_, setup_.stage.checkpoint.keep_last);
+  if (run_log == nullptr) return;  // not rank 0
+  try {
+    run_log->sync();
+    const auto start = Clock::now();
+    const uint64_t bytes = checkpoints_.write(model_, optimizer_, state_, setup_.stage.checkpoint);
+    log::info("checkpoint of step " + std::to_string(state_.step) + ": " +
+              text("%.1f MB in ", 1e-6 * static_cast<double>(bytes)) +
+              text("%.2f s", 1e-3 * milliseconds_since(start)));
+  } catch (const Error& error) {
+    if (must || error.code() != ExitCode::kIo) throw;
+    log::warn(std::string(error.what()) + "; training goes on, the next checkpoint is tried again");
+  }
 }
 
 StageEnd Trainer::run() {
   const StageConfig& stage = setup_.stage;
-  const Comm& comm = *setup_.comm;
+  Comm& comm = *setup_.comm;
   std::optional<RunLog> run_log;
   if (comm.is_first()) run_log.emplace(setup_.folder, state_.step);
   compare_ranks(/*all_parameters=*/true);
@@ -128,27 +164,33 @@ StageEnd Trainer::run() {
                  .threads = stage.batch.loader_threads,
                  .rank = comm.rank(),
                  .world = comm.size(),
-                 .packing = stage.batch.packing},
+                 .packing = stage.batch.packing,
+                 .pin_memory = model_.device().is_cuda()},
                 state_.step);
   SampleLog sample_log(data_.policy, data_.left_out);
   log::Progress progress(stage.name, total_steps_, state_.step);
   while (state_.step < total_steps_) {
     const auto start = Clock::now();
-    StepBatches batches = loader.next();
-    batches.samples = of_all_ranks(*setup_.comm, batches.samples);
+    const StepBatches batches = loader.next();
     const double data_ms = milliseconds_since(start);
-    sample_log.add(batches, state_.samples);
+    sample_log.add(batches, comm, state_.samples);
     const double factor = lr_factor(stage.schedule, state_.step, total_steps_);
     const StepResult result = train_step(batches);
     const double step_ms = milliseconds_since(start);
     ++state_.step;
     state_.tokens += result.num_tokens;
     state_.images += result.num_images;
+    if (const auto spiked = loss_spike(stage.loss_spike, result.loss, state_.recent_losses))
+      log::warn("step " + std::to_string(state_.step) + ": " + *spiked + "; samples:" + samples_of(batches));
 
     const bool last = state_.step == total_steps_;
-    const bool validates = stage.validate_every > 0 && (last || state_.step % stage.validate_every == 0);
+    const bool due = last || (stage.checkpoint.every > 0 && state_.step % stage.checkpoint.every == 0);
+    const bool validates = (stage.validate_every > 0 && (last || state_.step % stage.validate_every == 0)) ||
+                           (due && stage.checkpoint.keep_best == KeepBest::kValidationLoss);
+    state_.validation_loss.reset();
+    Json timing;
     if (last || validates || state_.step % stage.log_every == 0) {
-      Json metrics = Json::object(), timing = Json::object();
+      Json metrics = Json::object();
       metrics.set("step", state_.step);
       metrics.set("epoch",
                   static_cast<double>(state_.step * stage.batch.global_batch) / static_cast<double>(data_.epoch_size));
@@ -160,19 +202,29 @@ StageEnd Trainer::run() {
       metrics.set("samples", io::write_config(state_.samples));
       if (validates) {
         Json& losses = metrics.set("validation_loss", Json::object());
-        for (const auto& [name, loss] : validation_losses(model_, data_, stage.batch.micro_batch, *setup_.comm))
+        for (const auto& [name, loss] : validation_losses(model_, data_, stage.batch.micro_batch, *setup_.comm)) {
           losses.set(name, loss);
+          state_.validation_loss = state_.validation_loss.value_or(0) + loss;
+        }
+        if (state_.validation_loss) *state_.validation_loss /= static_cast<double>(losses.members().size());
       }
+      timing = Json::object();
       timing.set("step", state_.step);
       timing.set("tokens_per_s", static_cast<double>(result.num_tokens) * 1000 / step_ms);
       timing.set("step_ms", step_ms);
       timing.set("data_ms", data_ms);
-      if (run_log) run_log->write(metrics, timing);
+      if (run_log) run_log->write_metrics(metrics);
     }
     if (setup_.distributed.compare_every > 0 && state_.step % setup_.distributed.compare_every == 0)
       compare_ranks(/*all_parameters=*/false);
     const bool stops = stop_requested_anywhere() && !last;
-    if (last || stops || (stage.checkpoint.every > 0 && state_.step % stage.checkpoint.every == 0)) write_checkpoint();
+    const auto save_start = Clock::now();
+    if (due || stops) save(run_log ? &*run_log : nullptr, last || stops);
+    if (run_log && !timing.is_null()) {
+      timing.set("save_ms", due || stops ? milliseconds_since(save_start) : 0.0);
+      run_log->write_timing(timing);
+    }
+    if (run_log && (last || stops)) run_log->finish();
     if (last || stops) setup_.comm->barrier();  // a launcher ends all when one rank has ended
     progress.update(state_.step, "loss " + text("%.4f", result.loss));
     if (stops) return StageEnd::kStopped;

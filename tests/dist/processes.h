@@ -115,6 +115,7 @@ class Processes {
     for (auto& variable : variables) envp.push_back(variable.data());
     argv.push_back(nullptr);
     envp.push_back(nullptr);
+    std::fflush(stdout);  // else it is written twice
     const pid_t process = ::fork();
     if (process != 0) return process;
     if (!::freopen(output.c_str(), "w", stderr) || !::freopen("/dev/null", "w", stdout)) ::_exit(126);

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <filesystem>
 
+#include "tests/io/faulty_disk.h"
 #include "vlmamba/io/atomic_file.h"
 
 namespace vlmamba::io {
@@ -197,14 +198,6 @@ TEST(Json, ValuesKnowWhereTheyStood) {
   EXPECT_EQ(b.items()[1].find("c")->column, 22);
 }
 
-class FullDisk : public FileSystem {
- public:
-  int write_synced(const std::string& path, std::string_view bytes) override {
-    FileSystem::write_synced(path, bytes.substr(0, bytes.size() / 2));
-    return ENOSPC;
-  }
-};
-
 TEST(AtomicFile, DevicesStayAndLinksAreFollowed) {
   EXPECT_THROW(write_file_atomically("/dev/null", "x"), Error);
   EXPECT_TRUE(std::filesystem::is_character_file("/dev/null"));
@@ -223,9 +216,8 @@ TEST(AtomicFile, AFullDiskLeavesTheOldFileAndNothingElse) {
   std::filesystem::create_directories(folder);
   const std::string path = folder + "/file";
   write_file_atomically(path, "old");
-  FullDisk full;
-  FileSystem* before = FileSystem::replace(&full);
   try {
+    const test::FaultyDisk full(2, ENOSPC, true);
     write_file_atomically(path, "new and longer");
     ADD_FAILURE();
   } catch (const Error& error) {
@@ -233,7 +225,6 @@ TEST(AtomicFile, AFullDiskLeavesTheOldFileAndNothingElse) {
     EXPECT_NE(std::string(error.what()).find("expected to write 14 bytes, got: No space left on device"),
               std::string::npos);
   }
-  FileSystem::replace(before);
   EXPECT_EQ(read_file(path, ExitCode::kIo), "old");
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1);
 }

@@ -120,7 +120,7 @@ def randomise(step):
 def make_checkpoint(program, folder, model):
     config = {"tokenizer": str(ROOT / "configs/quickstart/tokenizer.json"), "model": model,
               "image_processor": {"size": SIDE}, "prompt": {"system": ""}, "output_dir": str(folder / "run"), "data_root": str(folder.parent),
-              "stages": [{"name": "one", "steps": 1, "trainable": ["connector"],
+              "stages": [{"name": "one", "steps": 1, "trainable": ["vision_encoder", "connector", "language_model"],
                           "data": {"sets": [{"name": "a", "records": "records.json"}]},
                           "batch": {"global_batch": 1, "micro_batch": 1, "max_length": 64, "loader_threads": 0}}]}
     folder.mkdir()

@@ -45,8 +45,8 @@ struct CheckpointPlace {
   int64_t step = 0;
 };
 
-/// Finds the checkpoint that a path means: a step folder, or a run, whose last stage's newest whole one is taken.
-/// Throws Error (weights).
+/// Finds the checkpoint that a path means: a step folder, or a run, whose last stage's newest whole one is taken; and
+/// verifies it, what it refers to too. Throws Error (weights).
 CheckpointPlace find_checkpoint(const std::string& path);
 
 /// A model with all that is needed to ask it.

@@ -74,5 +74,9 @@ RunConfig read_run_config(const std::string& path, const std::vector<std::string
 /// The section eval of a config that need have nothing else but data_root.
 EvalConfig read_eval_config(const std::string& path, const std::vector<std::string>& overrides);
 
+/// The config.json that lies beside a run or a checkpoint. Throws Error (weights) where that is damaged, Error (usage)
+/// for what is wrong with `overrides`.
+RunConfig read_saved_config(const std::string& path, const std::vector<std::string>& overrides = {});
+
 }  // namespace app
 }  // namespace vlmamba

@@ -6,6 +6,9 @@
 
 namespace vlmamba {
 
+/// Whether a bound itself is allowed.
+enum class Bound { kIncluded, kExcluded };
+
 /// How configs describe themselves. A config is a plain struct with defaults and one
 ///
 ///     template <typename F> void visit(F& f) {
@@ -19,7 +22,11 @@ namespace vlmamba {
 struct Range {
   double least = -std::numeric_limits<double>::infinity();
   double most = std::numeric_limits<double>::infinity();
+  Bound most_is = Bound::kIncluded;
 };
+
+/// What no model that anyone builds exceeds: a mistyped size is refused before memory is asked for.
+constexpr double kMostLayers = 1e4, kMostChannels = 1 << 20, kMostIds = 1 << 24, kMostPixels = 1 << 14;
 
 /// One spelling of an enum value. An enum E used in a config has, in its namespace,
 /// `constexpr auto enum_names(E) { return std::array{EnumName<E>{E::kA, "a"}, ...}; }`.

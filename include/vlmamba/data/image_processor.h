@@ -28,8 +28,8 @@ struct ImageProcessorConfig {
 
   template <typename F>
   void visit(F& f) {
-    f("size", size, "pixels per side that the encoder takes", Range{1});
-    f("resize", resize, "the shorter side before the crop; 0: size (modes crop and pad)", Range{0});
+    f("size", size, "pixels per side that the encoder takes", Range{1, kMostPixels});
+    f("resize", resize, "the shorter side before the crop; 0: size (modes crop and pad)", Range{0, kMostPixels});
     f("mode", mode,
       "squash: resize to the square; crop: shorter side, then centre; pad: to a square on the mean first");
     f("mean", mean, "of each channel, in 0 .. 1");

@@ -51,7 +51,8 @@ Json typed(const Json& value, bool text_wanted);
 Json settled(const Json& value);
 std::string quoted(const Json& value);
 std::string join(const std::string& path, std::string_view key);
-std::string number_text(double value);
+/// "at least 0 and below 1", with something else for the "and" if wanted.
+std::string range_text(const Range& range, const std::string& joint = " and ");
 
 /// How a type is read and written: `read`, `write` and `type` for each kind of member.
 template <typename T>
@@ -267,8 +268,7 @@ struct ReferenceWriter {
       member.visit(inside);
     } else {
       std::string type = Binding<Member>::type();
-      if (std::isfinite(range.least)) type += ", at least " + number_text(range.least);
-      if (std::isfinite(range.most)) type += ", at most " + number_text(range.most);
+      if (const std::string bounds = range_text(range, ", "); !bounds.empty()) type += ", " + bounds;
       keys.push_back({at, type, Binding<Member>::write(member).to_string(), std::string(help)});
       add_elements(at, member);
     }

@@ -1,9 +1,11 @@
 #pragma once
 
 #include <cstdint>
-#include <fstream>
+#include <memory>
 #include <string>
 #include <string_view>
+
+#include "vlmamba/io/file_writer.h"
 
 namespace vlmamba::io {
 
@@ -14,17 +16,17 @@ uint32_t crc32c(std::string_view bytes);
 /// by hand. Each call is flushed, so that a running program can be watched.
 class EventWriter {
  public:
-  /// Makes `folder` and in it a new event file. Throws Error (kIo) if that fails.
+  /// Makes `folder` and in it a new event file. Throws WriteError.
   explicit EventWriter(const std::string& folder);
 
-  /// One point of the curve `tag`. `wall_time` in seconds since 1970.
-  void scalar(std::string_view tag, int64_t step, float value, double wall_time);
+  /// One point of the curve `tag`. `wall_time` in seconds since 1970. False if the disk does not take it yet, see
+  /// AppendFile.
+  bool scalar(std::string_view tag, int64_t step, float value, double wall_time);
 
  private:
-  void write(std::string_view event);
+  bool write(const std::string& event);
 
-  std::string path_;
-  std::ofstream file_;
+  std::unique_ptr<AppendFile> file_;
 };
 
 }  // namespace vlmamba::io

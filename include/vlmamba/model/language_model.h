@@ -31,10 +31,11 @@ struct Mamba2Config {
 
   template <typename F>
   void visit(F& f) {
-    f("head_dim", head_dim, "channels per head", Range{1});
-    f("num_groups", num_groups, "groups of heads that share B and C", Range{1});
+    f("head_dim", head_dim, "channels per head", Range{1, kMostChannels});
+    f("num_groups", num_groups, "groups of heads that share B and C", Range{1, kMostChannels});
     f("norm_groups", norm_groups,
-      "groups of channels that the gated norm normalises apart: num_groups as mamba_ssm, 1 as Hugging Face", Range{1});
+      "groups of channels that the gated norm normalises apart: num_groups as mamba_ssm, 1 as Hugging Face",
+      Range{1, kMostChannels});
     f("dt_min", dt_min, "least step size", Range{0});
     f("dt_max", dt_max, "greatest step size; null: any", Range{0});
   }
@@ -52,8 +53,8 @@ struct GptNeoxConfig {
 
   template <typename F>
   void visit(F& f) {
-    f("num_heads", num_heads, "attention heads", Range{1});
-    f("intermediate_size", intermediate_size, "channels inside the MLP", Range{1});
+    f("num_heads", num_heads, "attention heads", Range{1, kMostChannels});
+    f("intermediate_size", intermediate_size, "channels inside the MLP", Range{1, kMostChannels});
     f("rotary_fraction", rotary_fraction, "share of a head's channels that are rotated", Range{0, 1});
     f("rotary_base", rotary_base, "base of the rotary frequencies", Range{1});
     f("parallel_residual", parallel_residual, "attention and MLP both read the layer's input");
@@ -90,14 +91,16 @@ struct LanguageModelConfig {
   template <typename F>
   void visit(F& f) {
     f("kind", kind, "architecture");
-    f("vocab_size", vocab_size, "ids of the tokenizer", Range{1});
-    f("pad_vocab_multiple", pad_vocab_multiple, "embedding rows are padded to a multiple of this", Range{1});
-    f("hidden_size", hidden_size, "channels", Range{1});
-    f("num_layers", num_layers, "blocks", Range{1});
-    f("d_state", d_state, "states per channel (mamba: 16, mamba2: 128 in the published models)", Range{1});
-    f("d_conv", d_conv, "taps of the causal convolution", Range{1});
-    f("expand", expand, "inner channels per channel", Range{1});
-    f("dt_rank", dt_rank, "rank of the step size's projection (mamba); 0: hidden_size / 16, rounded up", Range{0});
+    f("vocab_size", vocab_size, "ids of the tokenizer", Range{1, kMostIds});
+    f("pad_vocab_multiple", pad_vocab_multiple, "embedding rows are padded to a multiple of this", Range{1, kMostIds});
+    f("hidden_size", hidden_size, "channels", Range{1, kMostChannels});
+    f("num_layers", num_layers, "blocks", Range{1, kMostLayers});
+    f("d_state", d_state, "states per channel (mamba: 16, mamba2: 128 in the published models)",
+      Range{1, kMostChannels});
+    f("d_conv", d_conv, "taps of the causal convolution", Range{1, kMostChannels});
+    f("expand", expand, "inner channels per channel", Range{1, kMostChannels});
+    f("dt_rank", dt_rank, "rank of the step size's projection (mamba); 0: hidden_size / 16, rounded up",
+      Range{0, kMostChannels});
     f("projection_bias", projection_bias, "biases of in_proj and out_proj");
     f("conv_bias", conv_bias, "bias of the causal convolution");
     f("norm_eps", norm_eps, "added to the mean square, or to the variance, in norms", Range{0});

@@ -42,12 +42,12 @@ struct VisionEncoderConfig {
   template <typename F>
   void visit(F& f) {
     f("kind", kind, "clip: class token, pre-norm, quick GELU; siglip: none of these, tanh GELU");
-    f("image_size", image_size, "pixels per side", Range{1});
-    f("patch_size", patch_size, "pixels per side of a patch", Range{1});
-    f("hidden_size", hidden_size, "channels", Range{1});
-    f("intermediate_size", intermediate_size, "channels inside the MLP", Range{1});
-    f("num_layers", num_layers, "blocks", Range{1});
-    f("num_heads", num_heads, "attention heads", Range{1});
+    f("image_size", image_size, "pixels per side", Range{1, kMostPixels});
+    f("patch_size", patch_size, "pixels per side of a patch", Range{1, kMostPixels});
+    f("hidden_size", hidden_size, "channels", Range{1, kMostChannels});
+    f("intermediate_size", intermediate_size, "channels inside the MLP", Range{1, kMostChannels});
+    f("num_layers", num_layers, "blocks", Range{1, kMostLayers});
+    f("num_heads", num_heads, "attention heads", Range{1, kMostChannels});
     f("feature_layer", feature_layer, "index into HF's hidden_states whose patches are the features");
     f("activation", activation, "inside the MLP; null: quick_gelu for clip, gelu_pytorch_tanh for siglip");
     f("norm_eps", norm_eps, "added to the variance in LayerNorm; null: 1e-5 for clip, 1e-6 for siglip", Range{0});

@@ -8,13 +8,16 @@
 #include <utility>
 #include <vector>
 
+#include "vlmamba/io/file_writer.h"
 #include "vlmamba/io/weights/weight_files.h"
 
 namespace vlmamba {
 
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
-/// The bytes of a safetensors file of these tensors, brought to the CPU.
+/// A safetensors file of these tensors, which are brought to the CPU one at a time while it is written.
+io::Content safetensors_content(const NamedTensors& tensors);
+/// The same, all in memory.
 std::string tensors_to_safetensors(const NamedTensors& tensors);
 
 /// What a tensor of a file is called here; none for one that is known and not needed. Names that it does not know it

@@ -53,10 +53,11 @@ struct VssConfig {
     f("weights", weights,
       "one set of scan parameters for all directions, or one each (in_proj and out_proj are shared)");
     f("norm", norm, "the norm of the connector");
-    f("width", width, "channels of the scan; 0: the encoder's (vss_mlp) or the language model's (vss_l2)", Range{0});
-    f("d_state", d_state, "states per channel", Range{1});
-    f("d_conv", d_conv, "taps of the causal convolution (block mamba)", Range{1});
-    f("expand", expand, "inner channels per channel", Range{1});
+    f("width", width, "channels of the scan; 0: the encoder's (vss_mlp) or the language model's (vss_l2)",
+      Range{0, kMostChannels});
+    f("d_state", d_state, "states per channel", Range{1, kMostChannels});
+    f("d_conv", d_conv, "taps of the causal convolution (block mamba)", Range{1, kMostChannels});
+    f("expand", expand, "inner channels per channel", Range{1, kMostChannels});
   }
 };
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "vlmamba/data/loader.h"
+#include "vlmamba/dist/comm.h"
 
 namespace vlmamba {
 
@@ -14,9 +15,9 @@ class SampleLog {
  public:
   SampleLog(const SamplePolicy& policy, const SampleCounts& malformed) : policy_(policy), malformed_(malformed) {}
 
-  /// Adds a step to the stage's `totals`. The first remarks of a process are logged, all are counted. Throws Error
-  /// (data) where the policy allows no more, naming examples.
-  void add(const StepBatches& step, SampleCounts& totals);
+  /// Adds a step of all ranks to the stage's `totals`. The first remarks of a process are logged, all are counted.
+  /// Throws Error (data) where the policy allows no more, naming examples.
+  void add(const StepBatches& step, Comm& comm, SampleCounts& totals);
 
  private:
   SamplePolicy policy_;

@@ -15,6 +15,9 @@
 
 namespace vlmamba {
 
+/// No stage that ends takes longer; the products of steps, records and epochs stay far below 2^63.
+constexpr double kMostSteps = 1e9, kMostRecords = 1e7;
+
 /// What one part of the model does otherwise than the stage.
 struct PartOptimizerConfig {
   std::optional<double> lr, weight_decay;
@@ -42,8 +45,8 @@ struct OptimizerConfig {
     f("lr", lr, "peak learning rate", Range{0});
     f("weight_decay", weight_decay, "decay per step and learning rate; never of norms, biases, A_log, D, dt_proj.bias",
       Range{0});
-    f("beta1", beta1, "decay of the mean of the gradients", Range{0, 0.99999999});
-    f("beta2", beta2, "decay of the mean of their squares", Range{0, 0.99999999});
+    f("beta1", beta1, "decay of the mean of the gradients", Range{0, 1, Bound::kExcluded});
+    f("beta2", beta2, "decay of the mean of their squares", Range{0, 1, Bound::kExcluded});
     f("eps", eps, "added to the root of that mean", Range{0});
     f("clip", clip, "largest norm of all gradients together; 0: any", Range{0});
     f("sharded", sharded, "each process keeps the moments of a share of the parameters alone (ZeRO-1); same result");
@@ -81,9 +84,10 @@ struct BatchConfig {
 
   template <typename F>
   void visit(F& f) {
-    f("global_batch", global_batch, "records of an optimizer step", Range{1});
-    f("micro_batch", micro_batch, "records of a forward pass; divides global_batch, accumulation is derived", Range{1});
-    f("max_length", max_length, "positions of an example, pictures included; longer ones are cut", Range{2});
+    f("global_batch", global_batch, "records of an optimizer step", Range{1, kMostRecords});
+    f("micro_batch", micro_batch, "records of a forward pass; divides global_batch, accumulation is derived",
+      Range{1, kMostRecords});
+    f("max_length", max_length, "positions of an example, pictures included; longer ones are cut", Range{2, 1 << 24});
     f("loader_threads", loader_threads, "threads that read records ahead; 0: none", Range{0, 256});
     f("group_by", group_by,
       "what a step's records share: nothing, similar lengths in micro-batches, or also all with or all without a "
@@ -107,14 +111,50 @@ struct DataConfig {
   }
 };
 
+enum class KeepBest { kNone, kValidationLoss };
+constexpr auto enum_names(KeepBest) {
+  return std::array{EnumName<KeepBest>{KeepBest::kNone, "none"},
+                    EnumName<KeepBest>{KeepBest::kValidationLoss, "validation_loss"}};
+}
+
 struct CheckpointConfig {
   int64_t every = 0;
   int64_t keep_last = 2;
+  KeepBest keep_best = KeepBest::kNone;
 
   template <typename F>
   void visit(F& f) {
     f("every", every, "steps between checkpoints; 0: only at the end of the stage", Range{0});
-    f("keep_last", keep_last, "checkpoints of the stage that are kept; 0: all", Range{0});
+    f("keep_last", keep_last, "newest checkpoints of the stage that are kept; 0: all", Range{0});
+    f("keep_best", keep_best, "keeps the one of the least validation loss too, which is then taken at each checkpoint");
+  }
+};
+
+/// When a loss is told as standing out.
+struct LossSpikeConfig {
+  int64_t window = 128;
+  double deviations = 6;
+
+  template <typename F>
+  void visit(F& f) {
+    f("window", window, "losses that the next one is compared with", Range{2, 1e6});
+    f("deviations", deviations, "standard deviations above their mean that are logged; 0: none", Range{0});
+  }
+};
+
+/// Weights that a stage starts from, other than those of the stage before.
+struct InitFromConfig {
+  std::string checkpoint;
+  std::vector<std::string> parts;
+  std::map<std::string, std::string> names;
+  std::vector<std::string> fresh;
+
+  template <typename F>
+  void visit(F& f) {
+    f("checkpoint", checkpoint, "a run (its newest checkpoint), a step folder, or a file of weights");
+    f("parts", parts, "what is taken: vision_encoder, connector, language_model; empty: all. Others stay as they are");
+    f("names", names, "how names in a file begin, and how they begin here: {\"model.mm_projector.\": \"connector.\"}");
+    f("fresh", fresh, "beginnings of the names that may be missing there, and keep fresh values");
   }
 };
 
@@ -124,6 +164,7 @@ struct StageConfig {
   std::vector<std::string> trainable;
   int64_t steps = 0;
   double epochs = 1;
+  std::optional<InitFromConfig> init_from;
   std::optional<PromptTemplate> prompt_template;
   std::optional<bool> learn_prompts;
   DataConfig data;
@@ -131,6 +172,7 @@ struct StageConfig {
   OptimizerConfig optimizer;
   ScheduleConfig schedule;
   CheckpointConfig checkpoint;
+  LossSpikeConfig loss_spike;
   int64_t validate_every = 0;
   int64_t log_every = 1;
 
@@ -138,8 +180,9 @@ struct StageConfig {
   void visit(F& f) {
     f("name", name, "names the stage's folder in the run, and the stage in --set and --stage");
     f("trainable", trainable, "parts that train: vision_encoder, connector, language_model; the others are frozen");
-    f("steps", steps, "optimizer steps; 0: by epochs", Range{0});
-    f("epochs", epochs, "passes over the records, where steps is 0", Range{0});
+    f("steps", steps, "optimizer steps; 0: by epochs", Range{0, kMostSteps});
+    f("epochs", epochs, "passes over the records, where steps is 0", Range{0, 1e5});
+    f("init_from", init_from, "weights to start from where they are not those of the stage before; null: those");
     f("prompt_template", prompt_template, "template of this stage where it is not prompt.template: plain, v1, v1_neox");
     f("learn_prompts", learn_prompts, "of this stage where it is not prompt.learn_prompts");
     f("data", data, "what is trained on");
@@ -147,6 +190,7 @@ struct StageConfig {
     f("optimizer", optimizer, "AdamW");
     f("schedule", schedule, "learning rate over the steps");
     f("checkpoint", checkpoint, "when, and how many are kept");
+    f("loss_spike", loss_spike, "which losses the log names, with the step and its samples");
     f("validate_every", validate_every, "steps between validation losses; 0: none", Range{0});
     f("log_every", log_every, "steps between lines of metrics.jsonl and timing.jsonl", Range{1});
   }

@@ -2,7 +2,9 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "vlmamba/data/sample_policy.h"
 #include "vlmamba/io/checkpoint_folder.h"
@@ -15,31 +17,48 @@ namespace vlmamba {
 struct TrainState {
   int64_t step = 0, tokens = 0, images = 0;
   SampleCounts samples;
+  std::optional<double> validation_loss;  ///< mean over the sets, where it was taken at this step
+  std::vector<double> recent_losses;      ///< of the last steps, which the next is compared with (loss_spike.h)
 };
 
-/// The checkpoints of one stage: weights, moments, state, and what makes them usable alone.
+/// The newest whole checkpoint among these, whose state is one of its step. Those passed over as damaged are named in
+/// the log.
+std::optional<int64_t> newest_whole(const io::CheckpointFolder& checkpoints);
+
+/// The checkpoints of one stage: weights, moments, state, and what makes them usable alone. Frozen parameters lie once
+/// in RUN/parts, a file for each part, and checkpoints refer to them.
 class StageCheckpoints {
  public:
-  /// In `folder`/checkpoints. `companions`: files that every checkpoint holds as they are, by name: config, tokenizer.
+  /// In `folder`/checkpoints, where `folder` is RUN/STAGE. `companions`: files that every checkpoint holds as they are,
+  /// by name: config, tokenizer.
   StageCheckpoints(const std::string& folder, std::string stage, int64_t total_steps,
-                   std::map<std::string, std::string> companions)
-      : folder_(folder + "/checkpoints"),
-        stage_(std::move(stage)),
-        total_steps_(total_steps),
-        companions_(std::move(companions)) {}
+                   std::map<std::string, std::string> companions);
 
-  /// Removes all but the newest `keep_last` (0: keeps all). Throws Error (kIo); all earlier checkpoints are then
-  /// intact.
-  void write(const VlMamba& model, const Optimizer& optimizer, const TrainState& state, int64_t keep_last) const;
+  /// Writes a checkpoint, then removes those that `keep` does not keep. Returns its own bytes. Throws Error (kIo); all
+  /// earlier checkpoints are then intact.
+  uint64_t write(const VlMamba& model, const Optimizer& optimizer, const TrainState& state,
+                 const CheckpointConfig& keep);
+
+  /// What a checkpoint consists of. Writes the frozen parts where they are not there yet.
+  io::CheckpointContent content(const VlMamba& model, const Optimizer& optimizer, const TrainState& state);
 
   /// Reads weights and moments in place. Throws Error (weights).
   TrainState read(int64_t step, VlMamba& model, Optimizer& optimizer) const;
+  /// Sets aside what lies behind the step that training goes on from.
+  void continue_from(int64_t step) const { folder_.continue_from(step); }
+
+  /// The step of the least validation loss among the checkpoints that are there.
+  std::optional<int64_t> best() const;
 
  private:
+  io::SharedFile shared(const std::string& part, const io::Content& weights);
+
   io::CheckpointFolder folder_;
+  io::SharedFiles parts_;
   std::string stage_;
   int64_t total_steps_;
   std::map<std::string, std::string> companions_;
+  std::map<std::string, io::SharedFile> frozen_;  // by part, as soon as it was written
 };
 
 }  // namespace vlmamba

@@ -59,8 +59,8 @@ class Trainer {
   StepResult train_step(const struct StepBatches& batches);
   bool stop_requested_anywhere() const;
   void compare_ranks(bool all_parameters) const;
-  void write_checkpoint();
-  void check_finite(double value, const std::string& what, const struct StepBatches& batches) const;
+  void save(class RunLog* run_log, bool must);
+  void check_finite(double value, const std::string& what, const struct StepBatches& batches);
 
   VlMamba& model_;
   const StageData& data_;

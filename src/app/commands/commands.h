@@ -31,6 +31,7 @@ Command add_preprocess(CLI::App& app, const Extensions& extensions);
 Command add_show_labels(CLI::App& app, const Extensions& extensions);
 Command add_tokenize(CLI::App& app, const Extensions& extensions);
 Command add_reference(CLI::App& app, const Extensions& extensions);
+Command add_replay(CLI::App& app, const Extensions& extensions);
 Command add_bench(CLI::App& app, const Extensions& extensions);
 Command add_sweep(CLI::App& app, const Extensions& extensions);
 Command add_report(CLI::App& app, const Extensions& extensions);

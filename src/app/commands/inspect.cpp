@@ -8,6 +8,7 @@
 #include "src/app/export/export.h"
 #include "vlmamba/app/build.h"
 #include "vlmamba/core/text.h"
+#include "vlmamba/io/checkpoint_manifest.h"
 #include "vlmamba/io/config.h"
 #include "vlmamba/io/weights/weight_files.h"
 #include "vlmamba/model/formats/foreign.h"
@@ -30,6 +31,7 @@ std::string kind_of(const io::WeightFiles& files) {
                        [&](const auto& tensor) { return tensor.name.find(part) != std::string::npos; });
   };
   if (any("vision_encoder.")) return "a model of vlmamba";
+  if (any("connector.") || any("language_model.")) return "trained parts of a model of vlmamba";
   if (any("mm_projector.")) return "a connector of LLaVA";
   if (any("vss.")) return "a connector of vlmamba";
   if (any("text_model.")) return "a CLIP or SigLIP model with text part";
@@ -128,9 +130,11 @@ ExitCode inspect(const Options& options) {
   const auto state = io::read_json(place.folder + "/state.json", ExitCode::kWeights);
   std::printf("%s: checkpoint of vlmamba\n", place.folder.c_str());
   print_state(state);
-  print_model(io::read_config<RunConfig>(place.folder + "/config.json", {}));
-  print_weights(place.folder + "/model.safetensors", options, options.tensors);
+  print_model(read_saved_config(place.folder + "/config.json"));
+  print_weights(place.folder, options, options.tensors);
   io::verify_checkpoint(place.folder);
+  for (const auto& [part, file] : io::read_manifest(place.folder).references)
+    std::printf("  %s is %s\n", part.c_str(), io::referenced_path(place.folder, file).c_str());
   std::printf("  whole: every file is as it was written\n");
   return ExitCode::kOk;
 }

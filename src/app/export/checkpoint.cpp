@@ -128,7 +128,7 @@ Checked check(const Json& config, const Json& state, const std::string& folder, 
 Checked check_step(const std::string& folder, const Extensions& extensions) {
   io::verify_checkpoint(folder);
   return check(io::read_json(folder + "/config.json", ExitCode::kWeights, /*comments=*/true),
-               io::read_json(folder + "/state.json", ExitCode::kWeights), folder, folder + kWeights, extensions);
+               io::read_json(folder + "/state.json", ExitCode::kWeights), folder, folder, extensions);
 }
 
 }  // namespace
@@ -137,7 +137,9 @@ void export_checkpoint(const std::string& from, const std::string& output, const
   const Checked checkpoint = check_step(from, extensions);
   const OutputFolder made(output);
   warn_of_non_finite(checkpoint.files);
-  copy_files(from, made.path(), {"model.safetensors", "tokenizer.json"});
+  copy_files(from, made.path(), {"tokenizer.json"});
+  write_safetensors(checkpoint.files, made.path() + kWeights,
+                    [](const std::string& name) { return std::optional(name); });
   write_json(made.path() + "/tokenizer_config.json", tokenizer_config());
   write_json(made.path() + "/preprocessor_config.json", preprocessor_config(checkpoint.config.image_processor));
   io::write_file_atomically(made.path() + "/modeling_vl_mamba.py", kModelingPython);
@@ -185,19 +187,16 @@ void import_checkpoint(const std::string& from, const std::string& output, const
   const Checked checkpoint = check(config, state, from, from, extensions);
   const OutputFolder made(output);
   warn_of_non_finite(checkpoint.files);
-  const io::CheckpointFolder checkpoints(made.path());
-  checkpoints.write(step_of(state, where),
-                    {{"config.json", [&] { return config.to_string(2) + "\n"; }},
-                     {"state.json", [&] { return state.to_string(2); }},
-                     {"tokenizer.json", [&] { return io::read_file(tokenizer, ExitCode::kWeights); }},
-                     {"model.safetensors",
-                      [&] {  // trained on in Python, it may lie in shards, or in files of torch.save
-                        const std::string whole = from + kWeights;
-                        return fs::exists(whole) ? io::read_file(whole, ExitCode::kWeights)
-                                                 : safetensors_bytes(checkpoint.files);
-                      }}},
-                    0);
-  made.finish(checkpoints.step_path(step_of(state, where)));
+  // Trained on in Python, the weights may lie in shards, or in files of torch.save.
+  const std::string whole = from + kWeights, place = made.path() + "/checkpoint";
+  io::write_checkpoint(
+      place, {{{"config.json", io::content_of(config.to_string(2) + "\n")},
+               {"state.json", io::content_of(state.to_string(2) + "\n")},
+               {"tokenizer.json", io::content_of(io::read_file(tokenizer, ExitCode::kWeights))},
+               {"model.safetensors", io::content_of(fs::exists(whole) ? io::read_file(whole, ExitCode::kWeights)
+                                                                      : safetensors_bytes(checkpoint.files))}},
+              {}});
+  made.finish(place);
 }
 
 }  // namespace vlmamba::app

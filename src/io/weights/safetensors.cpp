@@ -71,7 +71,8 @@ const TensorInfo* SafetensorsFile::find(std::string_view name) const {
   return found == index_.end() ? nullptr : &table_.tensors[found->second];
 }
 
-std::string to_safetensors(const std::vector<TensorView>& tensors, const std::map<std::string, std::string>& metadata) {
+std::string safetensors_header(const std::vector<TensorView>& tensors,
+                               const std::map<std::string, std::string>& metadata) {
   Json header = Json::object();
   Json about = Json::object();
   about.set("format", "pt");
@@ -93,7 +94,11 @@ std::string to_safetensors(const std::vector<TensorView>& tensors, const std::ma
   const uint64_t length = text.size();
   std::string bytes(sizeof length, '\0');
   std::memcpy(bytes.data(), &length, sizeof length);
-  bytes += text;
+  return bytes + text;
+}
+
+std::string to_safetensors(const std::vector<TensorView>& tensors, const std::map<std::string, std::string>& metadata) {
+  std::string bytes = safetensors_header(tensors, metadata);
   for (const auto& tensor : tensors) bytes.append(static_cast<const char*>(tensor.data), tensor.bytes);
   return bytes;
 }

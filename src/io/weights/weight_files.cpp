@@ -5,6 +5,7 @@
 
 #include "vlmamba/core/error.h"
 #include "vlmamba/io/atomic_file.h"
+#include "vlmamba/io/checkpoint_manifest.h"
 #include "vlmamba/io/json.h"
 #include "vlmamba/io/weights/safetensors.h"
 #include "vlmamba/io/weights/shard_index.h"
@@ -75,6 +76,10 @@ WeightFiles::WeightFiles(const std::string& path, std::string_view prefix) : pat
     add_shards(path_, prefix);
   else
     add_file(path_, prefix);
+  if (path_ != path && fs::exists(fs::path(path) / kManifestName)) {
+    for (const auto& [name, file] : read_manifest(path).references) add_file(referenced_path(path, file), prefix);
+    path_ = path;
+  }
 }
 
 void WeightFiles::add_file(const std::string& path, std::string_view prefix) {
@@ -128,7 +133,8 @@ void WeightFiles::add_shards(const std::string& index, std::string_view prefix) 
 
 std::string WeightFiles::format() const {
   const std::string kind = torch_ ? "torch" : "safetensors";
-  return files_.size() == 1 ? kind : kind + ", " + std::to_string(files_.size()) + " shards";
+  const std::string pieces = path_.ends_with(kIndexSuffix) ? " shards" : " files";
+  return files_.size() == 1 ? kind : kind + ", " + std::to_string(files_.size()) + pieces;
 }
 
 const WeightFiles::Tensor* WeightFiles::find(std::string_view name) const {

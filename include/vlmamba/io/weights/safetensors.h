@@ -50,7 +50,12 @@ struct TensorView {
   size_t bytes;
 };
 
-/// The bytes of a safetensors file: header padded to 8, tensors in the order given.
+/// What stands before the data of a safetensors file of these tensors, in this order: length and header, padded to 8.
+/// `data` of the views is not read.
+std::string safetensors_header(const std::vector<TensorView>& tensors,
+                               const std::map<std::string, std::string>& metadata);
+
+/// The bytes of a safetensors file.
 std::string to_safetensors(const std::vector<TensorView>& tensors, const std::map<std::string, std::string>& metadata);
 
 }  // namespace vlmamba::io

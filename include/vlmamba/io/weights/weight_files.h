@@ -13,8 +13,9 @@
 namespace vlmamba::io {
 
 /// The tensors of a checkpoint: of a safetensors file or a file of torch.save, told apart by content, or of a folder
-/// that holds `model.safetensors` or `pytorch_model.bin`, whole or in shards with an index. Everything is checked when
-/// it is opened, index against shards too. Throws Error (weights).
+/// that holds `model.safetensors` or `pytorch_model.bin`, whole or in shards with an index; of a checkpoint of this
+/// program also those of the parts that it refers to. Everything is checked when it is opened, index against shards
+/// too. Throws Error (weights).
 class WeightFiles {
  public:
   /// `prefix` selects tensors of a file of torch.save, see parse_torch_file; of safetensors likewise.
@@ -27,7 +28,7 @@ class WeightFiles {
   };
 
   const std::string& path() const { return path_; }
-  /// "safetensors", "torch" or "safetensors, 3 shards": for messages.
+  /// "safetensors", "torch", "safetensors, 3 shards", or of a checkpoint "safetensors, 3 files": for messages.
   std::string format() const;
   const std::vector<Tensor>& tensors() const { return tensors_; }
   const Tensor* find(std::string_view name) const;

@@ -8,13 +8,13 @@ namespace vlmamba::io {
 
 /// Bytes behind those that a file has. They survive the end of the program at once, and that of the machine after a
 /// second.
-class AppendFile {
+class JournalFile {
  public:
   /// Keeps the first `kept` bytes of the file, which need not exist. Throws Error (kIo).
-  AppendFile(const std::string& path, size_t kept);
-  ~AppendFile();
-  AppendFile(const AppendFile&) = delete;
-  AppendFile& operator=(const AppendFile&) = delete;
+  JournalFile(const std::string& path, size_t kept);
+  ~JournalFile();
+  JournalFile(const JournalFile&) = delete;
+  JournalFile& operator=(const JournalFile&) = delete;
 
   /// Throws Error (kIo).
   void append(std::string_view bytes);

@@ -1,4 +1,4 @@
-#include "vlmamba/io/append_file.h"
+#include "vlmamba/io/journal_file.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -21,7 +21,7 @@ int opened(const std::string& path, int flags) {
 
 }  // namespace
 
-AppendFile::AppendFile(const std::string& path, size_t kept)
+JournalFile::JournalFile(const std::string& path, size_t kept)
     : path_(path), descriptor_(opened(path, O_WRONLY | O_APPEND)), synced_(std::chrono::steady_clock::now()) {
   if (::ftruncate(descriptor_, static_cast<off_t>(kept)) == 0) return;
   const int failure = errno;
@@ -29,12 +29,12 @@ AppendFile::AppendFile(const std::string& path, size_t kept)
   throw Error(ExitCode::kIo, path, std::string("expected to cut the file, got: ") + std::strerror(failure));
 }
 
-AppendFile::~AppendFile() {
+JournalFile::~JournalFile() {
   ::fdatasync(descriptor_);
   ::close(descriptor_);
 }
 
-void AppendFile::append(std::string_view bytes) {
+void JournalFile::append(std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t written = ::write(descriptor_, bytes.data(), bytes.size());
     if (written < 0 && errno == EINTR) continue;
