@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "tests/app/tiny_run.h"
+#include "tests/io/faulty_disk.h"
 #include "vlmamba/io/weights/torch_file.h"
 #include "vlmamba/io/weights/weight_files.h"
 
@@ -232,17 +233,14 @@ TEST(Convert, AConfigThatIsNotTheWeightsIsAnErrorAndLeavesNothing) {
 }
 
 TEST(Convert, ADiskThatFillsUpIsLeftAsItWas) {
-  struct FullDisk : io::FileSystem {
-    int write_synced(const std::string& path, std::string_view bytes) override {
-      return path.find("config.json") == std::string::npos ? FileSystem::write_synced(path, bytes) : ENOSPC;
-    }
-  } full;
   const test::Folder folder;
   const std::string official = copy_of("mamba_official", folder, "official");
-  io::FileSystem* before = io::FileSystem::replace(&full);
-  const auto outcome = convert(official, (folder / "out").string(), "hf");
-  io::FileSystem::replace(before);
-  EXPECT_EQ(outcome.code, 6) << outcome.err;
+  {
+    const test::FaultyDisk full(1, ENOSPC, /*lasting=*/true, "config.json");
+    const auto outcome = convert(official, (folder / "out").string(), "hf");
+    EXPECT_EQ(outcome.code, 6) << outcome.err;
+    EXPECT_TRUE(full.failed());
+  }
   EXPECT_EQ(files_in(folder / ""), std::vector<std::string>{"official"});
 }
 

@@ -222,7 +222,7 @@ TEST(Tokenizer, WrongFilesAreNamed) {
           {"{" + pre + R"("model": {"type": "BPE", "vocab": {"a": 0}, "merges": [7]}})",
            "model.merges: expected two symbols"},
           {small(token("x", 9)), "\"x\": expected the id 7 that follows from the vocabulary, got 9"},
-          {small(token("x", 7) + "," + token("x", 7)), "expected the id 8"},
+          {small(token("x", 7) + "," + token("x", 7)), "id 7: expected one token, got two"},
           {small(token("", 7)), "expected a text"},
           {small(R"({"content": "x", "id": 7})"), "expected the key \"special\""}}) {
     try {
