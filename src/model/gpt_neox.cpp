@@ -5,6 +5,7 @@
 #include "src/model/language_models.h"
 #include "vlmamba/nn/linear.h"
 #include "vlmamba/nn/parameters.h"
+#include "vlmamba/nn/recompute.h"
 
 namespace vlmamba {
 namespace {
@@ -167,12 +168,20 @@ class GptNeox : public LanguageModel {
 
   Tensor head(const Tensor& hidden) const override { return head_logits(hidden, head_, config_.vocab_size); }
 
+  Tensor head_weight() const override { return head_; }
+
   int64_t hidden_size() const override { return config_.hidden_size; }
 
  private:
   Tensor run_layers(Tensor hidden, const Places& places, Cache* cache) const {
-    for (size_t i = 0; i < layers_.size(); ++i)
-      hidden = layers_[i]->forward(hidden, places, cache ? &cache->layers[i] : nullptr);
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      const auto block = [layer = layers_[i], places](const std::vector<Tensor>& in) {
+        return std::vector<Tensor>{layer->forward(in[0], places, nullptr)};
+      };
+      hidden = cache || !nn::recomputes(recompute_every, i)
+                   ? layers_[i]->forward(hidden, places, cache ? &cache->layers[i] : nullptr)
+                   : nn::recompute({hidden}, layers_[i]->parameters(), block)[0];
+    }
     return norm_->forward(hidden);
   }
 

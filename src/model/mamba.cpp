@@ -6,6 +6,7 @@
 #include "vlmamba/nn/mamba2_mixer.h"
 #include "vlmamba/nn/mamba_mixer.h"
 #include "vlmamba/nn/parameters.h"
+#include "vlmamba/nn/recompute.h"
 #include "vlmamba/ops/rms_norm.h"
 
 namespace vlmamba {
@@ -52,10 +53,19 @@ class Mamba : public LanguageModel {
     if (cache) cache->layers.resize(layers_.size());
     Tensor hidden = embeds, residual = at::zeros({}, embeds.options()).expand_as(embeds);
     for (size_t i = 0; i < layers_.size(); ++i) {
-      const Tensor normed = add_and_norm(hidden, residual, *layers_[i]->norm);
       typename Mixer::State state;
       if (continued) state = {cache->layers[i][0], cache->layers[i][1]};
-      hidden = layers_[i]->mixer->forward(normed, seq_idx, cache ? &state : nullptr);
+      const auto block = [this, layer = layers_[i], seq_idx](const std::vector<Tensor>& in, decltype(&state) memory) {
+        Tensor sum = in[1];
+        const Tensor normed = add_and_norm(in[0], sum, *layer->norm);
+        return std::vector<Tensor>{layer->mixer->forward(normed, seq_idx, memory), sum};
+      };
+      const auto out = cache || !nn::recomputes(recompute_every, i)
+                           ? block({hidden, residual}, cache ? &state : nullptr)
+                           : nn::recompute({hidden, residual}, layers_[i]->parameters(),
+                                           [block](const std::vector<Tensor>& in) { return block(in, nullptr); });
+      hidden = out[0];
+      residual = out[1];
       if (cache) cache->layers[i] = {state.conv, state.ssm};
     }
     return std::get<0>(ops::add_rms_norm(hidden, residual, norm_->weight, config_.norm_eps));
@@ -72,6 +82,8 @@ class Mamba : public LanguageModel {
   }
 
   Tensor head(const Tensor& hidden) const override { return head_logits(hidden, head_, config_.vocab_size); }
+
+  Tensor head_weight() const override { return head_; }
 
   int64_t hidden_size() const override { return config_.hidden_size; }
 

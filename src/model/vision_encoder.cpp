@@ -8,6 +8,7 @@
 #include "vlmamba/nn/linear.h"
 #include "vlmamba/nn/norm.h"
 #include "vlmamba/nn/parameters.h"
+#include "vlmamba/nn/recompute.h"
 
 namespace vlmamba {
 namespace {
@@ -120,7 +121,12 @@ class VisionTransformer : public VisionEncoder {
   Tensor forward(const Tensor& pixel_values) override {
     Tensor x = embeddings_->forward(pixel_values);
     if (pre_norm_) x = pre_norm_->forward(x);
-    for (const auto& layer : layers_) x = layer->forward(x);
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      const auto block = [layer = layers_[i]](const std::vector<Tensor>& in) {
+        return std::vector<Tensor>{layer->forward(in[0])};
+      };
+      x = nn::recomputes(recompute_every, i) ? nn::recompute({x}, layers_[i]->parameters(), block)[0] : block({x})[0];
+    }
     return config_.kind == VisionKind::kClip ? x.slice(1, 1) : x;
   }
 

@@ -5,6 +5,7 @@
 #include "vlmamba/core/error.h"
 #include "vlmamba/model/pretrained.h"
 #include "vlmamba/nn/parameters.h"
+#include "vlmamba/nn/recompute.h"
 
 namespace vlmamba {
 namespace {
@@ -33,6 +34,17 @@ VlMamba::VlMamba(std::shared_ptr<VisionEncoder> encoder, std::shared_ptr<Connect
 
 at::Device VlMamba::device() const { return parameters().front().device(); }
 
+void VlMamba::set_recompute(int64_t every) {
+  recompute_every_ = vision_encoder->recompute_every = language_model->recompute_every = every;
+}
+
+Tensor VlMamba::connected(const Tensor& pixel_values) const {
+  const auto join = [part = connector](const std::vector<Tensor>& in) { return std::vector{part->forward(in[0])}; };
+  const std::vector<Tensor> features{vision_encoder->forward(pixel_values)};
+  return nn::recomputes(recompute_every_, 0) ? nn::recompute(features, connector->parameters(), join)[0]
+                                             : join(features)[0];
+}
+
 Tensor VlMamba::embed(const Batch& given) const {
   const Batch batch = moved_to(device(), given);
   const Tensor pictures = batch.input_ids.eq(kImageToken);
@@ -48,12 +60,21 @@ Tensor VlMamba::embed(const Batch& given) const {
 }
 
 Tensor VlMamba::embed_pictures(const Tensor& pixel_values, at::ScalarType type) const {
-  return connector->forward(vision_encoder->forward(pixel_values.to(type))).to(type);
+  return connected(pixel_values.to(type)).to(type);
 }
 
 Tensor VlMamba::logits(const Batch& given) const {
   const Batch batch = moved_to(device(), given);
   return language_model->head(language_model->forward(embed(batch), batch.seq_idx)).to(at::kFloat);
+}
+
+// rows [R,D], ids [R]: the sum of the cross-entropies, in fp32.
+Tensor VlMamba::cross_entropy(const Tensor& rows, const Tensor& ids) const {
+  const auto chunk = [part = language_model, ids](const std::vector<Tensor>& in) {
+    const Tensor logits = part->head(in[0]).to(in[0].scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
+    return std::vector{at::cross_entropy_loss(logits, ids, {}, at::Reduction::Sum)};
+  };
+  return recompute_every_ > 0 ? nn::recompute({rows}, {language_model->head_weight()}, chunk)[0] : chunk({rows})[0];
 }
 
 VlMamba::Loss VlMamba::loss(const Batch& given) const {
@@ -65,11 +86,8 @@ VlMamba::Loss VlMamba::loss(const Batch& given) const {
   const Tensor rows = hidden.slice(1, 0, length - 1).flatten(0, 1).index_select(0, targets);
   const Tensor ids = labels.index_select(0, targets);
   Tensor sum = hidden.sum() * 0;  // in the graph even without a target
-  for (int64_t first = 0; first < rows.size(0); first += kChunk) {
-    const Tensor logits = language_model->head(rows.slice(0, first, first + kChunk))
-                              .to(hidden.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
-    sum = sum + at::cross_entropy_loss(logits, ids.slice(0, first, first + kChunk), {}, at::Reduction::Sum);
-  }
+  for (int64_t first = 0; first < rows.size(0); first += kChunk)
+    sum = sum + cross_entropy(rows.slice(0, first, first + kChunk), ids.slice(0, first, first + kChunk));
   return {sum, targets.size(0)};
 }
 

@@ -7,6 +7,15 @@
 #include "vlmamba/nn/parameters.h"
 
 namespace vlmamba::nn {
+namespace {
+
+at::Generator generator(at::Device device, uint64_t seed) {
+  at::Generator own = at::globalContext().defaultGenerator(device).clone();
+  own.set_current_seed(seed);
+  return own;
+}
+
+}  // namespace
 
 Linear::Linear(int64_t in, int64_t out, bool with_bias) {
   const double bound = 1.0 / std::sqrt(static_cast<double>(in));
@@ -14,6 +23,40 @@ Linear::Linear(int64_t in, int64_t out, bool with_bias) {
   if (with_bias) bias = register_parameter("bias", uniform_values({out}, bound));
 }
 
-at::Tensor Linear::forward(const at::Tensor& x) const { return at::linear(x, weight, bias); }
+at::Tensor Linear::forward(const at::Tensor& x) const {
+  if (!has_lora()) return at::linear(x, weight, bias);
+  return bias.defined() ? product(x) + bias : product(x);
+}
+
+at::Tensor Linear::product(const at::Tensor& x) const {
+  const at::Tensor y = at::linear(x, weight);
+  return has_lora() ? y + at::linear(at::linear(dropped(x), lora_A), lora_B) * lora_.scale : y;
+}
+
+at::Tensor Linear::dropped(const at::Tensor& x) const {
+  if (!draw_ || lora_.dropout == 0) return x;
+  const double kept = 1 - lora_.dropout;
+  return x * at::empty(x.sizes(), x.options().requires_grad(false)).bernoulli_(kept, generator(x.device(), *draw_)) /
+         kept;
+}
+
+void Linear::add_lora(const LoraShape& shape, uint64_t seed) {
+  lora_ = shape;
+  const auto options = weight.options().dtype(at::promote_types(weight.scalar_type(), at::kFloat)).requires_grad(false);
+  const double bound = 1.0 / std::sqrt(static_cast<double>(weight.size(1)));
+  at::Tensor a = at::empty({shape.rank, weight.size(1)}, options);
+  if (!a.is_meta()) a.uniform_(-bound, bound, generator(a.device(), seed));
+  lora_A = register_parameter("lora_A", a);
+  lora_B = register_parameter("lora_B", at::zeros({weight.size(0), shape.rank}, options));
+}
+
+void Linear::merge_lora() {
+  if (!has_lora()) return;
+  const c10::AutoGradMode no_grad(false);
+  weight.copy_(weight.to(lora_A.scalar_type()) + lora_B.matmul(lora_A) * lora_.scale);
+  for (const char* name : {"lora_A", "lora_B"}) parameters_.erase(name);
+  lora_A.reset();
+  lora_B.reset();
+}
 
 }  // namespace vlmamba::nn

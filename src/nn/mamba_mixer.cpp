@@ -56,7 +56,7 @@ MambaMixer::MambaMixer(const MambaShape& shape, bool scan_only) : shape_(shape) 
 
 MambaMixer::Projected MambaMixer::project(const Tensor& u) const {
   const auto parts = x_proj_->forward(u).split_with_sizes({shape_.rank(), shape_.d_state, shape_.d_state}, -1);
-  return {at::linear(parts[0], dt_proj_->weight), parts[1].unsqueeze(-2), parts[2].unsqueeze(-2)};
+  return {dt_proj_->product(parts[0]), parts[1].unsqueeze(-2), parts[2].unsqueeze(-2)};
 }
 
 Tensor MambaMixer::forward(const Tensor& x, const Tensor& seq_idx, State* state) const {

@@ -5,6 +5,8 @@
 #include <limits>
 #include <vector>
 
+#include "vlmamba/nn/autocast.h"
+
 namespace vlmamba::nn {
 namespace {
 
@@ -28,6 +30,7 @@ std::tuple<Tensor, Tensor> ssd_scan(const Tensor& x, const Tensor& dt, const Ten
                                     const Tensor& C, const Tensor& D, const Tensor& initial_state,
                                     const Tensor& seq_idx, int64_t chunk) {
   const auto type = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const Autocast in_this_type(x.device().type(), at::kFloat);
   const int64_t batch = x.size(0), length = x.size(1), heads = x.size(2);
   const bool runs_given = seq_idx.defined();
   const Tensor runs = runs_given ? number_runs(seq_idx) : Tensor();

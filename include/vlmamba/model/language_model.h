@@ -127,7 +127,11 @@ class LanguageModel : public torch::nn::Module {
   virtual at::Tensor step(const at::Tensor& embeds, Cache& cache) const = 0;
   /// [..., D] -> logits [..., vocab]; padded rows of the vocabulary are -inf.
   virtual at::Tensor head(const at::Tensor& hidden) const = 0;
+  /// What `head` multiplies with [rows,D], the embedding itself where they are tied.
+  virtual at::Tensor head_weight() const = 0;
   virtual int64_t hidden_size() const = 0;
+
+  int64_t recompute_every = 0;  ///< every so many blocks, `forward` computes a block again (nn/recompute.h)
 };
 
 /// With fresh weights from the default generator, initialised as mamba_ssm does (GPT-NeoX: normal, 0.02). Throws Error

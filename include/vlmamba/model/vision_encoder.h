@@ -65,6 +65,8 @@ class VisionEncoder : public torch::nn::Module {
   virtual int64_t grid_width() const = 0;
   virtual int64_t feature_dim() const = 0;
   int64_t num_patches() const { return grid_height() * grid_width(); }
+
+  int64_t recompute_every = 0;  ///< every so many blocks, `forward` computes a block again (nn/recompute.h)
 };
 
 /// With fresh weights from the default generator. Throws Error (usage) for sizes that do not fit.

@@ -55,9 +55,19 @@ class VlMamba : public torch::nn::Module {
   /// Cross-entropy on target positions only; head and loss run in chunks of them.
   Loss loss(const Batch& batch) const;
 
+  /// Every `every`-th block of encoder and language model is computed again in the backward pass; with 1 the connector
+  /// is, too, and with any the logits are. 0: nothing. Results and gradients stay the same, bit for bit.
+  void set_recompute(int64_t every);
+
   const std::shared_ptr<VisionEncoder> vision_encoder;
   const std::shared_ptr<Connector> connector;
   const std::shared_ptr<LanguageModel> language_model;
+
+ private:
+  at::Tensor connected(const at::Tensor& pixel_values) const;  // -> [I,P,D]
+  at::Tensor cross_entropy(const at::Tensor& rows, const at::Tensor& ids) const;
+
+  int64_t recompute_every_ = 0;
 };
 
 /// Builds all parts with fresh weights seeded by `seed`, then loads what `pretrained` names.
