@@ -14,6 +14,7 @@
 #include "vlmamba/model/pretrained.h"
 #include "vlmamba/model/weights.h"
 #include "vlmamba/nn/parameters.h"
+#include "vlmamba/train/trainable.h"
 
 namespace vlmamba::app {
 namespace {
@@ -52,10 +53,20 @@ ModelConfig architecture_of(const RunConfig& config) {
   return architecture;
 }
 
-std::shared_ptr<VlMamba> build_without_values(const ModelConfig& architecture, const Extensions& extensions,
-                                              at::ScalarType type, at::Device device) {
+const StageConfig* find_stage(const RunConfig& config, const std::string& name) {
+  const auto found =
+      std::find_if(config.stages.begin(), config.stages.end(), [&](const auto& s) { return s.name == name; });
+  return found == config.stages.end() ? nullptr : &*found;
+}
+
+// The model that the files of a stage's checkpoint fill, with LoRA where they hold it.
+std::shared_ptr<VlMamba> build_for(const io::WeightFiles& files, const ModelConfig& architecture,
+                                   const StageConfig* stage, const Extensions& extensions, at::ScalarType type,
+                                   at::Device device) {
   const nn::WithoutValues without_values(type, device);
-  return build_model(architecture, /*seed=*/0, extensions.connectors);
+  auto model = build_model(architecture, /*seed=*/0, extensions.connectors);
+  if (stage != nullptr && has_lora(files)) set_trainable(*model, stage->trainable, /*seed=*/0);
+  return model;
 }
 
 // What a folder of another library describes; its model is still to be made.
@@ -123,16 +134,6 @@ StageData load_stage_data(const RunConfig& config, const StageConfig& stage, con
                          static_cast<uint64_t>(config.seed), index_folder);
 }
 
-StageData plan_stage_data(const RunConfig& config, const StageConfig& stage, const Tokenizer& tokenizer,
-                          int64_t tokens_per_image) {
-  const auto& sets = stage.data.sets;
-  const bool all_there = std::all_of(sets.begin(), sets.end(), [](const auto& set) { return fs::exists(set.records); });
-  const bool all_counted =
-      std::all_of(sets.begin(), sets.end(), [](const auto& set) { return set.expected_records > 0; });
-  if (all_there && !all_counted) return load_stage_data(config, stage, tokenizer, tokens_per_image, "");
-  return expected_stage_data(stage.data, stage_example_reader(config, stage, tokenizer, tokens_per_image));
-}
-
 std::map<std::string, std::string> checkpoint_companions(const RunConfig& config, const Tokenizer& tokenizer) {
   return {{kConfig, io::write_config(config).to_string(2) + "\n"}, {"tokenizer.json", tokenizer.json_text()}};
 }
@@ -196,19 +197,22 @@ LoadedModel load_checkpoint(const std::string& path, const Extensions& extension
     };
   const io::WeightFiles files(folder);
   const auto build = [&](at::Device device) {
-    return build_without_values(architecture, extensions, options.type, device);
+    return build_for(files, architecture, find_stage(loaded.config, loaded.place.stage), extensions, options.type,
+                     device);
   };
   check_weights(named_parameters(*build(at::kMeta)), files, names);  // before memory is taken for what may not be there
   loaded.model = build(at::kCPU);
   copy_weights(named_parameters(*loaded.model), files, names);
+  if (!options.keep_lora) merge_lora(*loaded.model);
   return loaded;
 }
 
-void check_checkpoint(const RunConfig& config, const Tokenizer& tokenizer, const io::WeightFiles& files,
-                      const Extensions& extensions) {
-  const ModelConfig architecture = architecture_of(config);
-  check_vocabulary(tokenizer, "tokenizer.json", architecture.language_model.vocab_size);
-  check_weights(named_parameters(*build_without_values(architecture, extensions, at::kFloat, at::kMeta)), files);
+void check_checkpoint(const RunConfig& config, const std::string& stage, const Tokenizer& tokenizer,
+                      const io::WeightFiles& files, const Extensions& extensions) {
+  check_vocabulary(tokenizer, "tokenizer.json", config.model.language_model.vocab_size);
+  const auto model =
+      build_for(files, architecture_of(config), find_stage(config, stage), extensions, at::kFloat, at::kMeta);
+  check_weights(named_parameters(*model), files);
 }
 
 std::optional<ForeignModel> load_foreign(const std::string& folder, const LoadOptions& options) try {

@@ -14,7 +14,7 @@ namespace vlmamba::app {
 namespace {
 
 // Keys that may change at any time, with what is below them. `*` is any one name.
-constexpr std::array<std::string_view, 18> kFree{
+constexpr std::array<std::string_view, 22> kFree{
     "output_dir",
     "data_root",
     "weights_root",
@@ -27,12 +27,16 @@ constexpr std::array<std::string_view, 18> kFree{
     "model.language_model.pretrained",
     "stages.*.data.sets.*.records",
     "stages.*.data.sets.*.image_root",
+    "stages.*.data.sets.*.expected_records",
     "stages.*.batch.loader_threads",
     "stages.*.batch.micro_batch",
     "stages.*.checkpoint",
     "stages.*.loss_spike",
     "stages.*.validate_every",
     "stages.*.log_every",
+    "stages.*.recompute_every",
+    "stages.*.peak_tflops",
+    "stages.*.profile",
 };
 
 bool matches(std::string_view pattern, std::string_view key) {

@@ -10,6 +10,7 @@
 #include "vlmamba/io/config.h"
 #include "vlmamba/io/config_difference.h"
 #include "vlmamba/model/weights.h"
+#include "vlmamba/train/trainable.h"
 
 namespace vlmamba::app {
 namespace {
@@ -57,6 +58,13 @@ bool begins_with_any(const std::string& name, const std::vector<std::string>& pr
   return std::any_of(prefixes.begin(), prefixes.end(), [&](const std::string& each) { return name.starts_with(each); });
 }
 
+// How the stage trained that a checkpoint is of.
+Trainable trainable_of(const CheckpointPlace& place) {
+  for (const auto& stage : read_saved_config(place.folder + "/config.json").stages)
+    if (stage.name == place.stage) return stage.trainable;
+  throw Error(ExitCode::kWeights, place.folder, "expected stage " + place.stage + " in config.json, got none");
+}
+
 // A stored name as it is called here: the longest prefix of `names` that fits is replaced.
 std::string renamed(const std::string& stored, const std::map<std::string, std::string>& names) {
   const std::pair<const std::string, std::string>* best = nullptr;
@@ -88,8 +96,10 @@ void load_predecessor(VlMamba& model, const RunConfig& config, const Tokenizer& 
   const auto& parts = init.parts.empty() ? all_parts() : init.parts;
   std::string place = init.checkpoint;
   if (fs::exists(fs::path(place) / "config.json")) {
-    place = find_checkpoint(place).folder;
+    const CheckpointPlace found = find_checkpoint(place);
+    place = found.folder;
     check_predecessor(config, tokenizer, place, parts);
+    if (has_lora(io::WeightFiles(place))) set_trainable(model, trainable_of(found), /*seed=*/0);
   }
   const auto prefixes = prefixes_of(parts), any = prefixes_of(all_parts());
   const io::WeightFiles files(place);
@@ -109,6 +119,7 @@ void load_predecessor(VlMamba& model, const RunConfig& config, const Tokenizer& 
     if (!begins_with_any(ours, prefixes) && begins_with_any(ours, any)) return std::nullopt;  // of another part
     return ours;
   });
+  merge_lora(model);
   log::info("from " + place + ": " + std::to_string(loaded.size()) + " tensors loaded, 0 missing, " +
             std::to_string(fresh.size()) + " fresh" + (fresh.empty() ? "" : ", as wanted:"));
   for (const auto& name : fresh) log::info("  fresh " + name);

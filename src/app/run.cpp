@@ -6,8 +6,8 @@
 
 #include "src/app/predecessor.h"
 #include "vlmamba/core/log.h"
-#include "vlmamba/model/weights.h"
 #include "vlmamba/nn/parameters.h"
+#include "vlmamba/train/trainable.h"
 
 namespace vlmamba::app {
 namespace {
@@ -51,7 +51,7 @@ ExitCode Run::train(const std::vector<size_t>& chosen) {
   const std::string& name = config_.stages[start_.stage].name;
   if (start_.has_checkpoint()) check_predecessor(config_, tokenizer_, start_.checkpoint);
   if (start_.has_checkpoint() && !start_.step) {
-    load_weights(*model_, start_.checkpoint);
+    load_trained_weights(*model_, config_.stages[start_.stage - 1].trainable, start_.checkpoint);
     log::info("stage " + name + " starts from " + start_.checkpoint);
   } else if (!start_.step && start_.stage > 0) {
     log::info("stage " + name + " starts from the parts' own weights");
@@ -77,7 +77,8 @@ StageEnd Run::train_stage(size_t index, std::optional<int64_t> step) {
   Trainer trainer(
       *model_, data,
       {stage, static_cast<uint64_t>(config_.seed), static_cast<uint32_t>(index), config_.output_dir + "/" + stage.name,
-       checkpoint_companions(config_, tokenizer_), stop_requested_, comm_, config_.distributed});
+       checkpoint_companions(config_, tokenizer_), stop_requested_, comm_, config_.distributed,
+       forward_flops(config_.model, *model_, static_cast<double>(stage.batch.max_length))});
   if (step) {
     trainer.restore(*step);
     log::info("stage " + stage.name + " resumes at step " + std::to_string(*step) + " of " +

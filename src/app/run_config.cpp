@@ -43,7 +43,7 @@ const std::set<std::string>& parts() {
 
 void check_stage(const StageConfig& stage, const std::string& key, Complaints& complaints) {
   complaints.unless(!stage.trainable.empty(), key + ".trainable", "expected at least one part, got none");
-  for (const auto& part : stage.trainable)
+  for (const auto& [part, how] : stage.trainable.parts)
     complaints.unless(parts().contains(part), key + ".trainable",
                       "expected vision_encoder, connector or language_model, got \"" + part + "\"");
   for (const auto& [part, own] : stage.optimizer.parts)
@@ -52,6 +52,8 @@ void check_stage(const StageConfig& stage, const std::string& key, Complaints& c
   complaints.unless(stage.batch.global_batch % stage.batch.micro_batch == 0, key + ".batch.micro_batch",
                     "expected a divisor of global_batch (" + std::to_string(stage.batch.global_batch) + "), got " +
                         std::to_string(stage.batch.micro_batch));
+  complaints.unless(stage.frozen_dtype == Precision::kFloat32 || stage.precision == stage.frozen_dtype,
+                    key + ".frozen_dtype", "expected float32 where precision is float32, got bfloat16");
   complaints.unless(!stage.data.sets.empty(), key + ".data.sets", "expected at least one set of records, got none");
   complaints.unless(stage.steps > 0 || stage.epochs > 0, key + ".steps",
                     "expected steps or epochs above 0, got 0 of both");

@@ -99,7 +99,7 @@ std::string SweepPlanner::take_out_shared(RunConfig& config, int64_t seed, std::
       throw Error(ExitCode::kUsage, where_,
                   "shared_stages: expected the first stages of the run and one after them, got " + name);
     first.stages.push_back(config.stages.front());
-    parts.insert(config.stages.front().trainable.begin(), config.stages.front().trainable.end());
+    for (const auto& [part, how] : config.stages.front().trainable.parts) parts.insert(part);
     config.stages.erase(config.stages.begin());
   }
   if (parts.contains("vision_encoder")) first.image_processor = config.image_processor;

@@ -23,13 +23,11 @@ Linear::Linear(int64_t in, int64_t out, bool with_bias) {
   if (with_bias) bias = register_parameter("bias", uniform_values({out}, bound));
 }
 
-at::Tensor Linear::forward(const at::Tensor& x) const {
-  if (!has_lora()) return at::linear(x, weight, bias);
-  return bias.defined() ? product(x) + bias : product(x);
-}
+at::Tensor Linear::forward(const at::Tensor& x) const { return with_lora(at::linear(x, weight, bias), x); }
 
-at::Tensor Linear::product(const at::Tensor& x) const {
-  const at::Tensor y = at::linear(x, weight);
+at::Tensor Linear::product(const at::Tensor& x) const { return with_lora(at::linear(x, weight), x); }
+
+at::Tensor Linear::with_lora(const at::Tensor& y, const at::Tensor& x) const {
   return has_lora() ? y + at::linear(at::linear(dropped(x), lora_A), lora_B) * lora_.scale : y;
 }
 
@@ -44,9 +42,10 @@ void Linear::add_lora(const LoraShape& shape, uint64_t seed) {
   lora_ = shape;
   const auto options = weight.options().dtype(at::promote_types(weight.scalar_type(), at::kFloat)).requires_grad(false);
   const double bound = 1.0 / std::sqrt(static_cast<double>(weight.size(1)));
-  at::Tensor a = at::empty({shape.rank, weight.size(1)}, options);
-  if (!a.is_meta()) a.uniform_(-bound, bound, generator(a.device(), seed));
-  lora_A = register_parameter("lora_A", a);
+  const bool on_meta = weight.is_meta();
+  at::Tensor a = at::empty({shape.rank, weight.size(1)}, on_meta ? options : options.device(at::kCPU));
+  if (!on_meta) a.uniform_(-bound, bound, generator(at::kCPU, seed));  // there, so that every device gets the same
+  lora_A = register_parameter("lora_A", a.to(weight.device()));
   lora_B = register_parameter("lora_B", at::zeros({weight.size(0), shape.rank}, options));
 }
 

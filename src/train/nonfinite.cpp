@@ -84,6 +84,8 @@ void write_nonfinite_step(const std::string& folder, io::CheckpointContent check
   about.set("what", step.what);
   about.set("value", std::isnan(step.value) ? "nan" : step.value > 0 ? "inf" : "-inf");
   about.set("first", step.first);
+  about.set("rank", step.rank);
+  about.set("world", step.world);
   about.set("num_tokens", batches.num_tokens);
   about.set("sample_ids", std::move(ids));
   checkpoint.files[kBatches] = safetensors_content(tensors);
@@ -98,11 +100,11 @@ StoredStep read_nonfinite_step(const std::string& folder) {
     return io::require(about, key, kind, where, ExitCode::kWeights);
   };
   const auto text = [&](const char* key) { return member(key, Json::Kind::kString).as_string(); };
-  StoredStep stored{{text("stage"), member("step", Json::Kind::kInteger).as_integer(),
-                     static_cast<uint64_t>(member("seed", Json::Kind::kInteger).as_integer()), text("what"),
-                     parse_value(text("value"), where), text("first")},
+  const auto number = [&](const char* key) { return member(key, Json::Kind::kInteger).as_integer(); };
+  StoredStep stored{{text("stage"), number("step"), static_cast<uint64_t>(number("seed")), text("what"),
+                     parse_value(text("value"), where), text("first"), number("rank"), number("world")},
                     {}};
-  stored.batches.num_tokens = member("num_tokens", Json::Kind::kInteger).as_integer();
+  stored.batches.num_tokens = number("num_tokens");
   const io::WeightFiles files(folder + "/" + kBatches);
   const auto& rows = member("sample_ids", Json::Kind::kArray).items();
   for (size_t i = 0; i < rows.size(); ++i) {

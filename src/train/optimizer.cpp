@@ -2,7 +2,6 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
 #include <cmath>
 #include <map>
 
@@ -15,20 +14,12 @@ using at::Tensor;
 
 constexpr double kClipEps = 1e-6;  // as torch.nn.utils.clip_grad_norm_
 
-void check_parts(const torch::nn::Module& model, const std::vector<std::string>& parts, const OptimizerConfig& config) {
+void check_parts(const torch::nn::Module& model, const OptimizerConfig& config) {
   std::string known;
-  std::vector<std::string> names;
-  for (const auto& child : model.named_children()) {
-    names.push_back(child.key());
-    known += (known.empty() ? "" : ", ") + child.key();
-  }
-  const auto check = [&](const std::string& key, const std::string& part) {
-    if (std::find(names.begin(), names.end(), part) == names.end())
-      throw Error(ExitCode::kUsage, key, "expected one of " + known + ", got \"" + part + "\"");
-  };
-  for (const auto& part : parts) check("trainable", part);
-  for (const auto& [part, own] : config.parts) check("optimizer.parts", part);
-  if (parts.empty()) throw Error(ExitCode::kUsage, "trainable", "expected at least one of " + known + ", got none");
+  for (const auto& child : model.named_children()) known += (known.empty() ? "" : ", ") + child.key();
+  for (const auto& [part, own] : config.parts)
+    if (!model.named_children().contains(part))
+      throw Error(ExitCode::kUsage, "optimizer.parts", "expected one of " + known + ", got \"" + part + "\"");
 }
 
 }  // namespace
@@ -46,11 +37,9 @@ int64_t Optimizer::Group::num_elements() const {
   return count;
 }
 
-Optimizer::Optimizer(torch::nn::Module& model, const std::vector<std::string>& parts, const OptimizerConfig& config)
-    : config_(config) {
-  check_parts(model, parts, config);
+Optimizer::Optimizer(const torch::nn::Module& model, const OptimizerConfig& config) : config_(config) {
+  check_parts(model, config);
   for (const auto& child : model.named_children()) {
-    const bool trains = std::find(parts.begin(), parts.end(), child.key()) != parts.end();
     const auto own = config.parts.find(child.key());
     const PartOptimizerConfig part = own == config.parts.end() ? PartOptimizerConfig{} : own->second;
     Group decayed{
@@ -58,8 +47,7 @@ Optimizer::Optimizer(torch::nn::Module& model, const std::vector<std::string>& p
     Group plain = decayed;
     plain.weight_decay = 0;
     for (auto& parameter : child.value()->named_parameters()) {
-      parameter.value().set_requires_grad(trains);
-      if (!trains) continue;
+      if (!parameter.value().requires_grad()) continue;
       Group& group = is_decayed(parameter.key(), parameter.value()) ? decayed : plain;
       group.names.push_back(child.key() + "." + parameter.key());
       group.parameters.push_back(parameter.value());

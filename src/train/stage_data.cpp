@@ -105,14 +105,6 @@ StageData read_stage_data(const DataConfig& config, ExampleReader reader, uint64
   return data;
 }
 
-StageData expected_stage_data(const DataConfig& config, ExampleReader reader) {
-  StageData data{std::move(reader), config.policy, {}, {}, {}, 0, {}};
-  for (const auto& set : config.sets)
-    data.epoch_size +=
-        records_of_epoch({std::max<int64_t>(0, set.expected_records - config.validation_records), set.weight});
-  return data;
-}
-
 Sampler stage_sampler(const StageData& data, const BatchConfig& batch, uint64_t seed, uint32_t stage_index) {
   return Sampler({seed, stage_index, batch.group_by, batch.global_batch, batch.micro_batch},
                  data.training.sampler_input());

@@ -1,6 +1,5 @@
 #include "vlmamba/train/stage_summary.h"
 
-#include <algorithm>
 #include <cstdio>
 
 namespace vlmamba {
@@ -12,12 +11,17 @@ std::string stage_summary(const StageConfig& stage, const VlMamba& model, const 
                     std::to_string(stage.batch.global_batch / stage.batch.micro_batch) + " x " +
                     std::to_string(stage.batch.micro_batch) + "), " + std::to_string(num_records) + " records\n";
   for (const auto& child : model.named_children()) {
-    int64_t count = 0;
-    for (const auto& parameter : child.value()->parameters()) count += parameter.numel();
-    const bool trains = std::find(stage.trainable.begin(), stage.trainable.end(), child.key()) != stage.trainable.end();
+    int64_t count = 0, training = 0;
+    for (const auto& parameter : child.value()->parameters()) {
+      count += parameter.numel();
+      training += parameter.requires_grad() ? parameter.numel() : 0;
+    }
+    const std::string trains = training == 0       ? "frozen"
+                               : training == count ? "trains"
+                                                   : std::to_string(training) + " of them train";
     char line[128];
     std::snprintf(line, sizeof line, "  %-16s %12lld parameters  %s\n", child.key().c_str(),
-                  static_cast<long long>(count), trains ? "trains" : "frozen");
+                  static_cast<long long>(count), trains.c_str());
     out += line;
   }
   for (const auto& group : optimizer.groups()) {

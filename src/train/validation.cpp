@@ -5,11 +5,12 @@
 #include <algorithm>
 
 #include "vlmamba/data/collator.h"
+#include "vlmamba/train/mixed_precision.h"
 
 namespace vlmamba {
 
 std::map<std::string, double> validation_losses(const VlMamba& model, const StageData& data, int64_t micro_batch,
-                                                Comm& comm) {
+                                                Precision precision, Comm& comm) {
   const at::NoGradGuard no_grad;
   std::map<std::string, double> losses;
   for (size_t set = 0; set < data.validation.size(); ++set) {
@@ -24,7 +25,8 @@ std::map<std::string, double> validation_losses(const VlMamba& model, const Stag
         if (auto example = reader.read(i).example) examples.push_back(std::move(*example));
       if (examples.empty()) continue;
       for (const auto& example : examples) rows.push_back(&example);
-      const auto loss = model.loss(collate(rows, data.reader.tokenizer.pad_id(), data.reader.image_processor.size()));
+      const auto loss =
+          loss_in(precision, model, collate(rows, data.reader.tokenizer.pad_id(), data.reader.image_processor.size()));
       sum += loss.loss_sum.item<double>();
       tokens += loss.num_tokens;
     }

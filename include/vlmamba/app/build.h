@@ -30,10 +30,6 @@ ExampleReader stage_example_reader(const RunConfig& config, const StageConfig& s
 StageData load_stage_data(const RunConfig& config, const StageConfig& stage, const Tokenizer& tokenizer,
                           int64_t tokens_per_image, const std::string& index_folder);
 
-/// The same for a plan: where all sets say expected_records, or a file is not there yet, records are only counted.
-StageData plan_stage_data(const RunConfig& config, const StageConfig& stage, const Tokenizer& tokenizer,
-                          int64_t tokens_per_image);
-
 /// What lies beside the weights of every checkpoint, so that it can be used alone.
 std::map<std::string, std::string> checkpoint_companions(const RunConfig& config, const Tokenizer& tokenizer);
 
@@ -65,16 +61,17 @@ struct LoadOptions {
   at::ScalarType type = at::kFloat;      ///< of the parameters; those that must keep fp32 do
   std::optional<int64_t> feature_layer;  ///< instead of the config's
   bool padded_logits = false;            ///< logits of the embedding's padded rows too, instead of -inf
+  bool keep_lora = false;                ///< beside the weights, as it was trained, instead of in them
 };
 
 /// Rebuilds model, tokenizer, prompt and processor from a checkpoint alone; `overrides` as of --set.
 LoadedModel load_checkpoint(const std::string& path, const Extensions& extensions,
                             const std::vector<std::string>& overrides = {}, const LoadOptions& options = {});
 
-/// Throws Error (weights) where the weights and the tokenizer of a checkpoint are not those of its config: what
+/// Throws Error (weights) where the weights and the tokenizer of a stage's checkpoint are not those of its config: what
 /// load_checkpoint checks before it takes memory.
-void check_checkpoint(const RunConfig& config, const Tokenizer& tokenizer, const io::WeightFiles& files,
-                      const Extensions& extensions);
+void check_checkpoint(const RunConfig& config, const std::string& stage, const Tokenizer& tokenizer,
+                      const io::WeightFiles& files, const Extensions& extensions);
 
 /// A model of another library: an encoder or a language model, by what its folder says.
 struct ForeignModel {

@@ -270,7 +270,10 @@ struct ReferenceWriter {
       std::string type = Binding<Member>::type();
       if (const std::string bounds = range_text(range, ", "); !bounds.empty()) type += ", " + bounds;
       keys.push_back({at, type, Binding<Member>::write(member).to_string(), std::string(help)});
-      add_elements(at, member);
+      if constexpr (requires { typename Binding<Member>::Element; })
+        inside<typename Binding<Member>::Element>(at + ".NAME");
+      else
+        add_elements(at, member);
     }
   }
   template <typename Element>

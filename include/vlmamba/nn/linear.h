@@ -33,6 +33,7 @@ class Linear : public torch::nn::Module {
   at::Tensor weight, bias, lora_A, lora_B;
 
  private:
+  at::Tensor with_lora(const at::Tensor& y, const at::Tensor& x) const;
   at::Tensor dropped(const at::Tensor& x) const;
 
   LoraShape lora_;

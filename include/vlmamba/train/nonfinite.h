@@ -16,7 +16,8 @@ struct NonFiniteStep {
   uint64_t seed;
   std::string what;  ///< "loss", "norm of the gradients"
   double value;
-  std::string first;  ///< what first_non_finite says
+  std::string first;            ///< what first_non_finite says
+  int64_t rank = 0, world = 1;  ///< whose micro-batches these are
 };
 
 /// The first tensor that is not finite, in forward order, of the step's micro-batches: an output, for which `forward`

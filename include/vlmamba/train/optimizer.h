@@ -31,8 +31,8 @@ class Optimizer {
     int64_t num_elements() const;
   };
 
-  /// Over the parameters of the children `parts` of `model`. Makes all others, and only them, not require grad.
-  Optimizer(torch::nn::Module& model, const std::vector<std::string>& parts, const OptimizerConfig& config);
+  /// Over the parameters of the children of `model` that require grad.
+  Optimizer(const torch::nn::Module& model, const OptimizerConfig& config);
 
   /// From here on the gradients are summed over the ranks of `comm`, which must outlive this, in buckets of about this
   /// size. Where the config says so, each rank keeps the moments of a share of the parameters, and steps that alone.

@@ -12,6 +12,8 @@
 #include "vlmamba/data/records.h"
 #include "vlmamba/data/sample_policy.h"
 #include "vlmamba/data/sampler.h"
+#include "vlmamba/train/profile.h"
+#include "vlmamba/train/trainable_config.h"
 
 namespace vlmamba {
 
@@ -158,10 +160,16 @@ struct InitFromConfig {
   }
 };
 
+enum class Precision { kFloat32, kBfloat16 };
+constexpr auto enum_names(Precision) {
+  return std::array{EnumName<Precision>{Precision::kFloat32, "float32"},
+                    EnumName<Precision>{Precision::kBfloat16, "bfloat16"}};
+}
+
 /// One stage of a run: who trains, on what, how. Length: steps, or else epochs.
 struct StageConfig {
   std::string name;
-  std::vector<std::string> trainable;
+  Trainable trainable;
   int64_t steps = 0;
   double epochs = 1;
   std::optional<InitFromConfig> init_from;
@@ -173,13 +181,20 @@ struct StageConfig {
   ScheduleConfig schedule;
   CheckpointConfig checkpoint;
   LossSpikeConfig loss_spike;
+  Precision precision = Precision::kFloat32;
+  Precision frozen_dtype = Precision::kFloat32;
+  int64_t recompute_every = 0;
   int64_t validate_every = 0;
   int64_t log_every = 1;
+  double peak_tflops = 0;
+  ProfileConfig profile;
 
   template <typename F>
   void visit(F& f) {
     f("name", name, "names the stage's folder in the run, and the stage in --set and --stage");
-    f("trainable", trainable, "parts that train: vision_encoder, connector, language_model; the others are frozen");
+    f("trainable", trainable,
+      "parts that train: vision_encoder, connector, language_model; or by part \"all\" or what follows; others are "
+      "frozen");
     f("steps", steps, "optimizer steps; 0: by epochs", Range{0, kMostSteps});
     f("epochs", epochs, "passes over the records, where steps is 0", Range{0, 1e5});
     f("init_from", init_from, "weights to start from where they are not those of the stage before; null: those");
@@ -191,8 +206,21 @@ struct StageConfig {
     f("schedule", schedule, "learning rate over the steps");
     f("checkpoint", checkpoint, "when, and how many are kept");
     f("loss_spike", loss_spike, "which losses the log names, with the step and its samples");
+    f("precision", precision,
+      "bfloat16: matrix products in bfloat16 (autocast); weights that train, scan states, norms and the loss stay "
+      "fp32");
+    f("frozen_dtype", frozen_dtype,
+      "how the matrices that do not train lie in memory; bfloat16 needs precision bfloat16; checkpoints hold them "
+      "whole");
+    f("recompute_every", recompute_every,
+      "the activations of every so many blocks are computed again in the backward pass; 1: of all, connector and "
+      "logits too; 0: of none",
+      Range{0});
     f("validate_every", validate_every, "steps between validation losses; 0: none", Range{0});
     f("log_every", log_every, "steps between lines of metrics.jsonl and timing.jsonl", Range{1});
+    f("peak_tflops", peak_tflops,
+      "TFLOPS of one device in the stage's precision, which mfu is a share of; 0: known GPUs' in bfloat16", Range{0});
+    f("profile", profile, "a trace of some steps");
   }
 };
 

@@ -32,9 +32,6 @@ struct StageData {
 StageData read_stage_data(const DataConfig& config, ExampleReader reader, uint64_t seed,
                           const std::string& index_folder);
 
-/// The same without any record, for a plan: an epoch has what the sets' expected_records say.
-StageData expected_stage_data(const DataConfig& config, ExampleReader reader);
-
 /// The order of a stage's records.
 Sampler stage_sampler(const StageData& data, const BatchConfig& batch, uint64_t seed, uint32_t stage_index);
 

@@ -3,15 +3,18 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "vlmamba/dist/comm.h"
 #include "vlmamba/dist/dist_config.h"
 #include "vlmamba/model/vl_mamba.h"
+#include "vlmamba/train/mixed_precision.h"
 #include "vlmamba/train/optimizer.h"
 #include "vlmamba/train/stage.h"
 #include "vlmamba/train/stage_checkpoints.h"
 #include "vlmamba/train/stage_data.h"
+#include "vlmamba/train/step_timing.h"
 
 namespace vlmamba {
 
@@ -31,6 +34,7 @@ class Trainer {
     std::function<bool()> stop_requested = [] { return false; };
     std::shared_ptr<Comm> comm = alone();  ///< with the other processes that train this stage
     DistConfig distributed{};
+    ForwardFlops flops = {};  ///< of the model, for timing.jsonl
   };
 
   /// Freezes and groups the model's parameters. Throws Error (usage) for sizes that do not fit. model and data must
@@ -56,7 +60,11 @@ class Trainer {
     double loss, grad_norm;
     int64_t num_tokens, num_images;
   };
-  StepResult train_step(const struct StepBatches& batches);
+  StepResult train_step(const struct StepBatches& batches, StepTiming& timing);
+  VlMamba::Loss loss_of(const struct StepBatches& batches, size_t index);  // of a micro-batch
+  io::Json metrics_line(const StepResult& result, double lr_factor) const;
+  io::Json validate();
+  StageEnd run_steps();
   bool stop_requested_anywhere() const;
   void compare_ranks(bool all_parameters) const;
   void save(class RunLog* run_log, bool must);
@@ -67,6 +75,7 @@ class Trainer {
   Setup setup_;
   int64_t total_steps_;
   Optimizer optimizer_;
+  std::optional<FrozenWeights> frozen_;  // while it runs
   StageCheckpoints checkpoints_;
   TrainState state_;
 };

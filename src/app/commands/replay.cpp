@@ -9,7 +9,9 @@
 #include "vlmamba/app/build.h"
 #include "vlmamba/model/weights.h"
 #include "vlmamba/nn/forward_trace.h"
+#include "vlmamba/train/mixed_precision.h"
 #include "vlmamba/train/nonfinite.h"
+#include "vlmamba/train/trainable.h"
 
 namespace vlmamba::app {
 namespace {
@@ -54,15 +56,19 @@ void let_train(VlMamba& model, const std::string& folder) {
 }
 
 // The step again: every micro-batch forwards and backwards, each module's outputs watched.
-Replayed replay_step(VlMamba& model, const StepBatches& batches, at::Device device) {
+Replayed replay_step(VlMamba& model, const StoredStep& stored, uint32_t stage, Precision precision, at::Device device) {
   Replayed result;
+  const NonFiniteStep& step = stored.step;
+  const StepBatches& batches = stored.batches;
   model.to(device);
-  for (const Batch& stored : batches.micro_batches) {
-    const Batch batch = moved(stored, device);
+  for (size_t i = 0; i < batches.micro_batches.size(); ++i) {
+    const Batch batch = moved(batches.micro_batches[i], device);
+    const int64_t of_step = static_cast<int64_t>(i) * step.world + step.rank;
+    set_dropout_draw(model, dropout_draw(step.seed, stage, step.step - 1, of_step));
     at::Tensor loss;
     {
       const nn::ForwardTrace trace(model);
-      loss = model.loss(batch).loss_sum / static_cast<double>(batches.num_tokens);
+      loss = loss_in(precision, model, batch).loss_sum / static_cast<double>(batches.num_tokens);
       add_rows(result.rows, trace.rows());
       if (const auto& found = trace.first_non_finite(); found && result.first.empty())
         result.first = "the output of " + found->module + " (" + found->op + ")";
@@ -96,19 +102,27 @@ ExitCode replay(const Options& options, const Extensions& extensions) {
   std::printf("%s: stage %s, step %lld: %s was %g\n", options.folder.c_str(), stored.step.stage.c_str(),
               static_cast<long long>(stored.step.step), stored.step.what.c_str(), stored.step.value);
   std::printf("first not finite then: %s\n", stored.step.first.empty() ? "nothing" : stored.step.first.c_str());
-  const auto run = [&](at::ScalarType type, at::Device device) {
-    LoadOptions load;
-    load.type = type;
-    const LoadedModel loaded = load_checkpoint(options.folder, extensions, {}, load);
-    let_train(*loaded.model, options.folder);
-    if (type == at::kDouble) loaded.model->to(type);
-    return replay_step(*loaded.model, stored.batches, device);
+  const LoadedModel loaded = load_checkpoint(options.folder, extensions, {}, {.keep_lora = true});
+  let_train(*loaded.model, options.folder);
+  const auto& stages = loaded.config.stages;
+  const auto stage =
+      std::find_if(stages.begin(), stages.end(), [&](const auto& one) { return one.name == stored.step.stage; });
+  if (stage == stages.end())
+    throw Error(ExitCode::kWeights, options.folder,
+                "expected stage " + stored.step.stage + " in config.json, got none of it");
+  const auto run = [&](Precision precision, at::Device device) {
+    return replay_step(*loaded.model, stored, static_cast<uint32_t>(stage - stages.begin()), precision, device);
   };
-  const Replayed there = run(at::kFloat, at::Device(options.device));
-  const bool twice = options.dtype == "float64";
-  const Replayed here = run(twice ? at::kDouble : at::kFloat, at::kCPU);
-  print_table(there, here, "float32, " + options.device, options.dtype + ", cpu", options.all);
-  std::printf("first not finite, float32 on %s: %s\n", options.device.c_str(),
+  const Replayed there = [&] {
+    const FrozenWeights frozen(*loaded.model, stage->frozen_dtype);
+    return run(stage->precision, at::Device(options.device));
+  }();
+  loaded.model->zero_grad();
+  if (options.dtype == "float64") loaded.model->to(at::kDouble);
+  const Replayed here = run(Precision::kFloat32, at::kCPU);
+  const std::string trained = std::string(enum_name(stage->precision));
+  print_table(there, here, trained + ", " + options.device, options.dtype + ", cpu", options.all);
+  std::printf("first not finite, %s on %s: %s\n", trained.c_str(), options.device.c_str(),
               there.first.empty() ? "nothing" : there.first.c_str());
   std::printf("first not finite, %s on cpu: %s\n", options.dtype.c_str(),
               here.first.empty() ? "nothing" : here.first.c_str());

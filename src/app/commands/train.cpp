@@ -1,4 +1,4 @@
-#include <algorithm>
+#include <cstdio>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -6,6 +6,7 @@
 
 #include "src/app/commands/commands.h"
 #include "src/app/continuation.h"
+#include "src/app/plan.h"
 #include "src/app/preflight.h"
 #include "src/app/run.h"
 #include "src/app/stop_signal.h"
@@ -68,24 +69,6 @@ std::vector<size_t> chosen_stages(const RunConfig& config, const std::string& on
                 "expected " + (names.empty() ? "a stage to train" : "one of " + names) + ", got " +
                     (only.empty() ? "none" : "\"" + only + "\""));
   return chosen;
-}
-
-// What would be trained. Needs neither weights nor records.
-ExitCode plan(RunConfig config, const std::vector<size_t>& chosen, const Extensions& extensions) {
-  for (std::string* path : {&config.model.vision_encoder.pretrained, &config.model.connector.pretrained,
-                            &config.model.language_model.pretrained})
-    if (!fs::exists(*path)) path->clear();
-  const auto tokenizer = load_tokenizer(config);
-  const auto model = build_model(config.model, static_cast<uint64_t>(config.seed), extensions.connectors);
-  for (const size_t i : chosen) {
-    StageConfig stage = config.stages[i];
-    const bool there = std::all_of(stage.data.sets.begin(), stage.data.sets.end(),
-                                   [](const auto& set) { return fs::exists(set.records); });
-    if (!there) log::warn("stage " + stage.name + ": the records are not there yet");
-    const StageData data = plan_stage_data(config, stage, tokenizer, model->vision_encoder->num_patches());
-    std::printf("%s\n", Trainer(*model, data, {stage, 0, 0, config.output_dir, {}, {}}).summary().c_str());
-  }
-  return ExitCode::kOk;
 }
 
 // Rank 0 looks where a run goes on and tells the others, so that all do the same whatever the disk shows them.
@@ -161,7 +144,10 @@ ExitCode train_as_rank(const RunConfig& config, const std::vector<size_t>& chose
 ExitCode train(const Options& options, const Extensions& extensions) {
   const RunConfig config = read_config(options);
   const auto chosen = chosen_stages(config, options.stage);
-  if (options.dry_run) return plan(config, chosen, extensions);
+  if (options.dry_run) {
+    std::fputs(plan(config, chosen, extensions).c_str(), stdout);
+    return ExitCode::kOk;
+  }
   const std::shared_ptr<Comm> comm = join_launched(config.distributed);
   return as_rank(*comm, [&] { return train_as_rank(config, chosen, extensions, options.resume, comm); });
 }

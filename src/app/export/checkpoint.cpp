@@ -1,6 +1,7 @@
 #include <filesystem>
 
 #include "src/app/export/export.h"
+#include "src/app/export/lora.h"
 #include "src/app/export/modeling.h"
 #include "src/app/export/weight_folder.h"
 #include "vlmamba/app/build.h"
@@ -11,6 +12,7 @@
 #include "vlmamba/io/config.h"
 #include "vlmamba/io/weights/torch_file.h"
 #include "vlmamba/model/formats/foreign.h"
+#include "vlmamba/train/trainable.h"
 
 namespace vlmamba::app {
 namespace {
@@ -118,7 +120,8 @@ Checked check(const Json& config, const Json& state, const std::string& folder, 
               const Extensions& extensions) try {
   Checked checked{config, state, io::from_json<RunConfig>(config, folder + "/config.json"), io::WeightFiles(weights)};
   step_of(state, folder);
-  check_checkpoint(checked.config, Tokenizer::load(folder + "/tokenizer.json"), checked.files, extensions);
+  check_checkpoint(checked.config, state.find("stage")->as_string(), Tokenizer::load(folder + "/tokenizer.json"),
+                   checked.files, extensions);
   return checked;
 } catch (const Error& error) {  // a config that comes with weights is theirs
   if (error.code() != ExitCode::kUsage) throw;
@@ -138,16 +141,19 @@ void export_checkpoint(const std::string& from, const std::string& output, const
   const OutputFolder made(output);
   warn_of_non_finite(checkpoint.files);
   copy_files(from, made.path(), {"tokenizer.json"});
-  write_safetensors(checkpoint.files, made.path() + kWeights,
-                    [](const std::string& name) { return std::optional(name); });
+  if (has_lora(checkpoint.files))
+    write_with_lora_merged(checkpoint.files, checkpoint.config, checkpoint.state, made.path() + kWeights);
+  else
+    write_safetensors(checkpoint.files, made.path() + kWeights,
+                      [](const std::string& name) { return std::optional(name); });
+  const io::WeightFiles merged(made.path() + kWeights);
   write_json(made.path() + "/tokenizer_config.json", tokenizer_config());
   write_json(made.path() + "/preprocessor_config.json", preprocessor_config(checkpoint.config.image_processor));
   io::write_file_atomically(made.path() + "/modeling_vl_mamba.py", kModelingPython);
   io::write_file_atomically(made.path() + "/README.md", model_card(checkpoint.config, checkpoint.state));
   const ModelConfig& model = checkpoint.config.model;
   if (stands_alone(model.language_model))
-    export_language_model(checkpoint.files, language_config(model.language_model), from,
-                          made.path() + "/language_model");
+    export_language_model(merged, language_config(model.language_model), from, made.path() + "/language_model");
   write_json(made.path() + "/config.json", whole_config(checkpoint.json, checkpoint.state, model));
   made.finish();
 }
@@ -171,6 +177,9 @@ void export_llava_projector(const std::string& from, const std::string& output, 
                 "model.connector.kind: expected mlp, the one that LLaVA knows, got " + kind);
   const RenamedTensors tensors(checkpoint.files, [&](const std::string& name) -> std::optional<std::string> {
     if (!name.starts_with(kConnector)) return std::nullopt;
+    if (name.find(".lora_") != std::string::npos)
+      throw Error(ExitCode::kWeights, checkpoint.files.path() + ": " + name,
+                  "expected a connector without LoRA; convert --to hf merges it");
     return formats::llava_connector_name(name.substr(kConnector.size()));
   });
   const OutputFolder made(output);

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <torch/nn/module.h>
+
+#include <vector>
+
+#include "vlmamba/model/vl_mamba.h"
+#include "vlmamba/train/stage.h"
+
+namespace vlmamba {
+
+at::ScalarType scalar_type(Precision precision);
+
+/// The loss of a batch, matrix products and convolutions in `precision`; scans, norms and the loss itself in fp32,
+/// whatever their inputs are. The one place of training where autocast is on.
+VlMamba::Loss loss_in(Precision precision, const VlMamba& model, const Batch& batch);
+
+/// While one lives, the matrices of a model that do not require grad lie in `precision`: half the memory of what never
+/// changes. A_log, D, biases and norms stay as they are. Their full values, where rounding loses anything, wait in the
+/// CPU's memory and come back at the end.
+class FrozenWeights {
+ public:
+  FrozenWeights(torch::nn::Module& model, Precision precision);
+  ~FrozenWeights();
+  FrozenWeights(const FrozenWeights&) = delete;
+  FrozenWeights& operator=(const FrozenWeights&) = delete;
+
+  /// While one lives, the model holds the full values, to be saved.
+  class Unrounded {
+   public:
+    explicit Unrounded(FrozenWeights& frozen);
+    ~Unrounded();
+    Unrounded(const Unrounded&) = delete;
+    Unrounded& operator=(const Unrounded&) = delete;
+
+   private:
+    FrozenWeights& frozen_;
+  };
+
+ private:
+  struct Weight {
+    at::Tensor parameter, rounded;
+    at::Tensor full;  // undefined: `rounded` has the same values
+    at::TensorOptions options;
+  };
+  std::vector<Weight> weights_;
+};
+
+}  // namespace vlmamba
