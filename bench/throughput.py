@@ -11,50 +11,20 @@ beforehand); each figure is a median after warm-up.
 """
 
 import argparse
-import json
-import os
 import pathlib
-import random
-import re
 import statistics
-import subprocess
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+from synthetic import ROOT, command, lines, make_records, read_config, train
 
 
-def read_config(path):
-    return json.loads(re.sub(r"//[^\n\"]*$", "", path.read_text(), flags=re.MULTILINE))
-
-
-def make_records(folder, count, side):
-    """As many records with a picture of noise each and three questions, all of one length."""
-    from PIL import Image
-
-    draws, records = random.Random(1), []
-    for i in range(count):
-        Image.frombytes("RGB", (side, side), draws.randbytes(side * side * 3)).save(folder / f"{i}.png")
-        turns = []
-        for turn in range(3):
-            question = ("<image>\n" if turn == 0 else "") + "what is in the center?"
-            turns += [{"from": "human", "value": question}, {"from": "gpt", "value": str(draws.randrange(10))}]
-        records.append({"id": str(i), "image": f"{i}.png", "conversations": turns})
-    (folder / "records.json").write_text(json.dumps(records))
-
-
-def train_ours(arguments, config, stage, folder):
+def train_ours(arguments, stage, folder):
     run = folder / "run"
-    settings = {"output_dir": run, "data_root": folder, "tokenizer": ROOT / config["tokenizer"],
-                f"stages.{stage}.steps": arguments.steps, f"stages.{stage}.data.sets.0.records": "records.json",
-                f"stages.{stage}.data.sets.0.image_root": "."}
-    command = [arguments.program, "train", "--config", arguments.config, "--stage", stage]
-    for key, value in settings.items():
-        command += ["--set", f"{key}={value}"]
-    environment = dict(os.environ, OMP_NUM_THREADS=str(arguments.threads))
-    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    lines = [json.loads(line) for line in (run / stage / "timing.jsonl").read_text().splitlines()]
-    timed = lines[len(lines) // 4:]
+    train(command(arguments.program, arguments.config, stage, folder, run, {"steps": arguments.steps}),
+          arguments.threads)
+    timing = lines(run, stage, "timing.jsonl")
+    timed = timing[len(timing) // 4:]
     tokens = statistics.median(line["tokens_per_s"] * line["step_ms"] / 1e3 for line in timed)
     return statistics.median(line["step_ms"] for line in timed) / 1e3, round(tokens)
 
@@ -127,13 +97,13 @@ def main():
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--peer-steps", type=int, default=3)
     arguments = parser.parse_args()
-    config = read_config(pathlib.Path(arguments.config))
+    config = read_config(arguments.config)
     stage = config["stages"][-1]
     batch = stage["batch"]["global_batch"]
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        make_records(folder, batch, config["model"]["vision_encoder"]["image_size"])
-        ours, tokens = train_ours(arguments, config, stage["name"], folder)
+        make_records(folder, config["model"]["vision_encoder"]["image_size"], [3] * batch)
+        ours, tokens = train_ours(arguments, stage["name"], folder)
     theirs, parameters = train_peer(arguments, config, batch, tokens)
     print(f"{batch} rows of {tokens // batch} positions, {arguments.threads} threads, peer of {parameters:,} parameters")
     print(f"vlmamba       {ours * 1e3:9.1f} ms a step  {tokens / ours:9.0f} tokens/s")

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # On a machine with an NVIDIA GPU: builds with CUDA, tests the kernels against the CPU and under compute-sanitizer,
-# measures them beside the official ones, and writes one page into docs/results/.
+# measures them beside the official ones, trains the quickstart's first steps beside the CPU and the paper's model with
+# random weights (80 GB), and writes one page into docs/results/.
 #
 #   scripts/gpu_check.sh [--mamba FOLDER] [--causal-conv1d FOLDER] [--vmamba FOLDER] [--torch FOLDER] [--quick]
 #
@@ -63,7 +64,7 @@ run() {  # title command...: its output goes to the page as well
 device=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -1)
 page=docs/results/gpu_$(tr -cs 'a-zA-Z0-9' _ <<<"$device" | sed 's/_*$//' | tr '[:upper:]' '[:lower:]').md
 {
-  echo "# The kernels on one $device"
+  echo "# Kernels and training on one $device"
   echo
   echo "Made by \`scripts/gpu_check.sh $arguments\`, $(date -u +%Y-%m-%d), commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown):"
   echo "driver $(nvidia-smi --query-gpu=driver_version --format=csv,noheader | head -1), $(nvcc --version | tail -2 | head -1)," \
@@ -86,6 +87,8 @@ for shapes in lm decode connector vmamba vss; do
 done
 run 'Fast: beside the official kernels, bf16, the same run' \
   "$python" bench/peers.py build/cuda-release/lib/libvlmamba_ops.so --seconds "$seconds" "${peers[@]}" || status=1
+run 'Training: first steps beside the CPU, and the real size in bf16' \
+  "$python" bench/gpu_training.py "$bin/vlmamba" || status=1
 
 mkdir -p docs/results
 cp "$work/page.md" "$page"

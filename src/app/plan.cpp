@@ -42,6 +42,24 @@ std::shared_ptr<VlMamba> build_on_meta(RunConfig& config, const Extensions& exte
   return build_model(config.model, static_cast<uint64_t>(config.seed), extensions.connectors);
 }
 
+// Encoders are built without the blocks that do not run; what their authors publish has these, too.
+std::string published_line(const VisionEncoderConfig& config) {
+  VisionEncoderConfig whole = config;
+  whole.feature_layer = -1;
+  const nn::WithoutValues on_meta(at::kFloat, at::kMeta);
+  const int64_t width = config.hidden_size, norm = 2 * width;
+  int64_t count = norm;  // behind the last block
+  for (const auto& parameter : make_vision_encoder(whole)->parameters()) count += parameter.numel();
+  std::string out = line("  vision_encoder: the first %lld of %lld blocks; all of them, and the norm behind: %lld",
+                         static_cast<long long>(config.used_layers()), static_cast<long long>(config.num_layers),
+                         static_cast<long long>(count));
+  if (config.kind != VisionKind::kSiglip) return out;
+  const int64_t attention = 4 * width * (width + 1), mlp = 2 * width * config.intermediate_size;
+  const int64_t head = width + attention + norm + mlp + config.intermediate_size + width;  // probe first
+  out.pop_back();
+  return out + line("; with SigLIP's pooling head: %lld", static_cast<long long>(count + head));
+}
+
 // Records of an epoch, by what the config expects, or else by the files that are there.
 int64_t count_records(const StageConfig& stage) {
   int64_t count = 0;
@@ -126,6 +144,7 @@ std::string plan(RunConfig config, const std::vector<size_t>& chosen, const Exte
   for (const auto& parameter : model->parameters()) parameters += parameter.numel();
   std::string out = line("model: %lld parameters, %lld patches a picture", static_cast<long long>(parameters),
                          static_cast<long long>(model->vision_encoder->num_patches()));
+  out += published_line(config.model.vision_encoder);
   for (const size_t i : chosen) {
     const StageConfig& stage = config.stages[i];
     const int64_t records = count_records(stage), steps = planned_steps(stage, records);

@@ -4,6 +4,7 @@
 
 #include "vlmamba/core/error.h"
 #include "vlmamba/model/pretrained.h"
+#include "vlmamba/nn/autocast.h"
 #include "vlmamba/nn/parameters.h"
 #include "vlmamba/nn/recompute.h"
 
@@ -48,7 +49,8 @@ Tensor VlMamba::connected(const Tensor& pixel_values) const {
 Tensor VlMamba::embed(const Batch& given) const {
   const Batch batch = moved_to(device(), given);
   const Tensor pictures = batch.input_ids.eq(kImageToken);
-  const Tensor text = language_model->embed(batch.input_ids.clamp_min(0));
+  Tensor text = language_model->embed(batch.input_ids.clamp_min(0));
+  if (nn::Autocast::current(device().type()) != at::kFloat) text = text.to(at::kFloat);  // a frozen embedding's too
   const auto places = pictures.sum().item<int64_t>();
   const int64_t expected =
       batch.pixel_values.defined() ? batch.pixel_values.size(0) * vision_encoder->num_patches() : 0;

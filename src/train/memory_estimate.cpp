@@ -63,9 +63,10 @@ Bytes trial(const StageConfig& stage, const std::string& name, const std::shared
     Tensor& parameter = named.value();
     if (parameter.requires_grad())
       parameter.mutable_grad() = at::zeros_like(parameter);  // counted elsewhere: not to be made by the backward pass
-    else if (is_decayed(named.key(), parameter))
+    else if (can_be_halved(named.key(), parameter))
       parameter.set_data(parameter.to(scalar_type(stage.frozen_dtype)));
   }
+  set_dropout_draw(model, 0);
   MemoryMeter meter;
   const int64_t before = meter.now();
   Tensor y = [&] {
@@ -75,11 +76,6 @@ Bytes trial(const StageConfig& stage, const std::string& name, const std::shared
   const auto kept = static_cast<double>(meter.now() - before);
   if (y.requires_grad()) torch::autograd::backward({y.sum()}, {});
   return {kept, static_cast<double>(meter.peak() - before)};
-}
-
-// The type of embeddings: that of their matrix.
-at::ScalarType embedding_type(const StageConfig& stage) {
-  return stage.trainable.contains("language_model") ? at::kFloat : scalar_type(stage.frozen_dtype);
 }
 
 Bilinear language_bytes(const LanguageModelConfig& config, const StageConfig& stage, bool input_grad) {
@@ -93,8 +89,7 @@ Bilinear language_bytes(const LanguageModelConfig& config, const StageConfig& st
     const nn::WithoutValues without_values(at::kFloat);
     const auto part = make_language_model(small);
     part->recompute_every = stage.recompute_every;
-    const Tensor embeds =
-        at::zeros({rows, positions, config.hidden_size}, embedding_type(stage)).set_requires_grad(input_grad);
+    const Tensor embeds = at::zeros({rows, positions, config.hidden_size}).set_requires_grad(input_grad);
     return trial(stage, "language_model", part, blocks, [&] { return part->forward(embeds); });
   };
   const Bytes a = run(few, 1), b = run(few, 2);
@@ -169,7 +164,7 @@ void count_parameters(const VlMamba& model, const StageConfig& stage, MemoryEsti
   for (const auto& parameter : model.named_parameters()) {
     const int64_t count = parameter.value().numel();
     const bool trains = parameter.value().requires_grad();
-    const bool half = halves && !trains && is_decayed(parameter.key(), parameter.value());
+    const bool half = halves && !trains && can_be_halved(parameter.key(), parameter.value());
     estimate.weights += count * (half ? kBf16 : kFp32);
     if (!trains) continue;
     estimate.gradients += count * kFp32;

@@ -16,13 +16,18 @@ VlMamba::Loss loss_in(Precision precision, const VlMamba& model, const Batch& ba
   return model.loss(batch);
 }
 
+bool can_be_halved(const std::string& name, const at::Tensor& parameter) {
+  return is_decayed(name, parameter) && name.find("position_embedding") == std::string::npos;
+}
+
 FrozenWeights::FrozenWeights(torch::nn::Module& model, Precision precision) {
   if (precision == Precision::kFloat32) return;
   const c10::AutoGradMode no_grad(false);
   const auto type = scalar_type(precision);
   for (const auto& named : model.named_parameters()) {
     at::Tensor parameter = named.value();
-    if (parameter.requires_grad() || !is_decayed(named.key(), parameter) || parameter.scalar_type() == type) continue;
+    if (parameter.requires_grad() || !can_be_halved(named.key(), parameter) || parameter.scalar_type() == type)
+      continue;
     const auto options = parameter.options();
     const at::Tensor full = parameter.detach().to(options.dtype()), rounded = full.to(type);
     const bool lossless = full.is_meta() || rounded.to(full.scalar_type()).equal(full);

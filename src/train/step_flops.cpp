@@ -11,11 +11,12 @@ struct Matrices {
   double share() const { return all > 0 ? training / all : 0; }
 };
 
-Matrices matrices_of(const torch::nn::Module& part) {
+// `head`: the language model's, which is counted by targets.
+Matrices matrices_of(const torch::nn::Module& part, const at::Tensor& head) {
   Matrices count;
   for (const auto& parameter : part.named_parameters()) {
     const auto& value = parameter.value();
-    if (value.dim() < 2) continue;
+    if (value.dim() < 2 || value.is_same(head)) continue;
     const auto size = static_cast<double>(value.numel());
     if (parameter.key().ends_with("lora_A") || parameter.key().ends_with("lora_B")) {
       count.lora += size;
@@ -38,11 +39,13 @@ double both_ways(const Flops& forward, const Matrices& part, bool behind) {
 }  // namespace
 
 double step_flops(const ForwardFlops& forward, const VlMamba& model, const StepSize& size) {
-  const Matrices encoder = matrices_of(*model.vision_encoder), connector = matrices_of(*model.connector),
-                 language = matrices_of(*model.language_model);
+  const at::Tensor head_weight = model.language_model->head_weight();
+  const Matrices encoder = matrices_of(*model.vision_encoder, head_weight),
+                 connector = matrices_of(*model.connector, head_weight),
+                 language = matrices_of(*model.language_model, head_weight);
   const bool from_encoder = encoder.training > 0 || encoder.lora > 0;
   const bool from_connector = from_encoder || connector.training > 0 || connector.lora > 0;
-  const bool embedding = model.language_model->head_weight().requires_grad();
+  const bool embedding = head_weight.requires_grad();
   const bool back = from_connector || embedding;
   const double head = forward.head * size.targets * (2 + (embedding ? 1 : 0));
   return both_ways(forward.encoder * size.pictures, encoder, false) +

@@ -90,8 +90,10 @@ TEST_P(Estimate, OfActivationsIsWhatASmallRunNeeds) {
   EXPECT_EQ(estimate.optimizer, trained * 8);
   const double ratio = static_cast<double>(estimate.activations) / static_cast<double>(measured);
   RecordProperty("activations_estimated_over_measured", std::to_string(ratio));
-  EXPECT_GT(ratio, 0.8) << estimate.activations << " for " << measured;
-  EXPECT_LT(ratio, 1.35) << estimate.activations << " for " << measured;
+  // Who looks for a micro-batch that fits doubles it or halves it: within a factor of sqrt(2) either way, the estimate
+  // names the right one.
+  EXPECT_GT(ratio, std::sqrt(0.5)) << estimate.activations << " for " << measured;
+  EXPECT_LT(ratio, std::sqrt(2.0)) << estimate.activations << " for " << measured;
 }
 
 INSTANTIATE_TEST_SUITE_P(

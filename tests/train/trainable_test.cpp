@@ -136,7 +136,7 @@ StageConfig stage_of(const std::string& text) {
 TEST(Trainable, IsAnArrayOrAnObjectInAConfig) {
   const auto array = stage_of(R"({"trainable": ["connector", "language_model"]})");
   EXPECT_EQ(array.trainable.parts.size(), 2u);
-  EXPECT_EQ(io::write_config(array).find("trainable")->to_string(), R"(["connector","language_model"])");
+  EXPECT_EQ(io::write_config(array).find("trainable")->to_string(), R"(["connector", "language_model"])");
 
   const auto object = stage_of(R"({"trainable": {"connector": "all",
       "language_model": {"lora": {"r": 16, "alpha": 32, "target_modules": ["in_proj"]}},

@@ -2,6 +2,7 @@
 
 #include <torch/nn/module.h>
 
+#include <string>
 #include <vector>
 
 #include "vlmamba/model/vl_mamba.h"
@@ -15,9 +16,13 @@ at::ScalarType scalar_type(Precision precision);
 /// whatever their inputs are. The one place of training where autocast is on.
 VlMamba::Loss loss_in(Precision precision, const VlMamba& model, const Batch& batch);
 
-/// While one lives, the matrices of a model that do not require grad lie in `precision`: half the memory of what never
-/// changes. A_log, D, biases and norms stay as they are. Their full values, where rounding loses anything, wait in the
-/// CPU's memory and come back at the end.
+/// Is it a matrix that products or convolutions take, or an embedding of ids? A_log, D, biases and norms are none, nor
+/// what is added to the fp32 stream, position embeddings.
+bool can_be_halved(const std::string& name, const at::Tensor& parameter);
+
+/// While one lives, the matrices of a model that do not require grad lie in `precision`, where they can: half the
+/// memory of what never changes. Since products round their weights anyway, only the embedding loses by it. Their full
+/// values, where rounding loses anything, wait in the CPU's memory and come back at the end.
 class FrozenWeights {
  public:
   FrozenWeights(torch::nn::Module& model, Precision precision);

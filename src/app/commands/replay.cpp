@@ -102,7 +102,9 @@ ExitCode replay(const Options& options, const Extensions& extensions) {
   std::printf("%s: stage %s, step %lld: %s was %g\n", options.folder.c_str(), stored.step.stage.c_str(),
               static_cast<long long>(stored.step.step), stored.step.what.c_str(), stored.step.value);
   std::printf("first not finite then: %s\n", stored.step.first.empty() ? "nothing" : stored.step.first.c_str());
-  const LoadedModel loaded = load_checkpoint(options.folder, extensions, {}, {.keep_lora = true});
+  LoadOptions load;
+  load.keep_lora = true;
+  const LoadedModel loaded = load_checkpoint(options.folder, extensions, {}, load);
   let_train(*loaded.model, options.folder);
   const auto& stages = loaded.config.stages;
   const auto stage =
