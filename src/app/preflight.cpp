@@ -13,6 +13,7 @@
 
 #include "src/app/predecessor.h"
 #include "vlmamba/app/build.h"
+#include "vlmamba/core/log.h"
 
 namespace vlmamba::app {
 namespace {
@@ -39,6 +40,9 @@ class Findings {
   }
   void run(const std::function<void()>& check) try { check(); } catch (const Error& error) {
     add(error.code(), error.what());
+  }
+  void warn_if_any(const std::string& of_what) const {
+    if (code_) log::warn(of_what + text_.substr(0, text_.size() - 1));
   }
   void throw_if_any() const {
     if (!code_) return;
@@ -109,8 +113,10 @@ void check_inputs(const RunConfig& config, const std::vector<size_t>& chosen, co
     if (stage.init_from && tokenizer && !begun) check_init(config, *tokenizer, stage, findings);
     check_records(stage, findings);
   }
-  for (const auto& task : config.eval.tasks) check_task(task, extensions, findings);
   findings.throw_if_any();
+  Findings of_evaluation;  // which may take place elsewhere
+  for (const auto& task : config.eval.tasks) check_task(task, extensions, of_evaluation);
+  of_evaluation.warn_if_any("the evaluation cannot run here as the config is:\n");
 }
 
 }  // namespace vlmamba::app
