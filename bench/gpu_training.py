@@ -28,14 +28,14 @@ def compare(arguments, folder):
     config = ROOT / "configs/quickstart.json"
     stage = read_config(config)["stages"][-1]["name"]
     make_records(folder, 48, [1 + i % 4 for i in range(128)])
-    losses = {}
-    for device in ("cpu", arguments.device):
-        run = folder / f"first_{device}"
+    losses = []
+    for i, device in enumerate(("cpu", arguments.device)):
+        run = folder / f"first_{i}"
         train(command(arguments.program, config, stage, folder, run, {"steps": STEPS, "device": device}), 8)
-        losses[device] = [line["loss"] for line in lines(run, stage, "metrics.jsonl")]
+        losses.append([line["loss"] for line in lines(run, stage, "metrics.jsonl")])
     print(f"{'step':>4} {'loss, cpu':>12} {'loss, ' + arguments.device:>12} {'difference':>12}")
     worst = 0
-    for step, (here, there) in enumerate(zip(losses["cpu"], losses[arguments.device], strict=True), 1):
+    for step, (here, there) in enumerate(zip(*losses, strict=True), 1):
         worst = max(worst, abs(here - there) / here)
         print(f"{step:4} {here:12.6f} {there:12.6f} {there - here:12.2e}")
     print(f"largest relative difference {worst:.1e}, allowed {TOLERANCE:.0e}\n")
@@ -64,7 +64,7 @@ def measure(arguments, folder):
     def median(key):
         return statistics.median(line[key] for line in timed) if key in timed[0] else float("nan")
 
-    print(f"{arguments.config}, stage {stage['name']}, random weights, {stage['precision']}, "
+    print(f"{arguments.config}, stage {stage['name']}, random weights, {stage.get('precision', 'float32')}, "
           f"2 x {batch} records of {stage['batch']['max_length']} positions a step, {len(timing)} steps:")
     print(f"{median('tokens_per_s'):9.0f} tokens/s   {median('step_ms'):9.0f} ms a step   "
           f"{median('tflops'):7.1f} TFLOP/s   MFU {100 * median('mfu'):5.1f} %   "

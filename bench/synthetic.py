@@ -48,7 +48,7 @@ def command(program, config, stage, folder, run, settings):
                   f"stages.{stage}.data.sets.0.records": "records.json",
                   f"stages.{stage}.data.sets.0.image_root": ".", f"stages.{stage}.data.sets.0.expected_records": 0}
     for part in ("vision_encoder", "language_model"):
-        everything[f"model.{part}.pretrained"] = '""'
+        everything[f"model.{part}.pretrained"] = ""
     for key, value in settings.items():
         everything[key if key == "device" else f"stages.{stage}.{key}"] = value
     words = [program, "train", "--config", config, "--stage", stage]
@@ -64,4 +64,6 @@ def lines(run, stage, name):
 
 def train(words, threads):
     environment = dict(os.environ, OMP_NUM_THREADS=str(threads))
-    subprocess.run(words, check=True, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    done = subprocess.run(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        raise SystemExit(done.stderr)
